@@ -1,0 +1,1 @@
+"""From raw folders to batches: sources, records, splits, images, augmentation."""

@@ -1,0 +1,1 @@
+"""What a model knows: metrics with intervals, figures, audits, claims, reports."""

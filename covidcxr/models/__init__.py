@@ -1,0 +1,1 @@
+"""Networks, their heads and weights, and the files they travel in."""

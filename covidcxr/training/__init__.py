@@ -1,0 +1,1 @@
+"""What a schedule runs: stages, devices, checkpoints."""

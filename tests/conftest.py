@@ -1,0 +1,19 @@
+"""What tests share: where the development data lies, if anywhere."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder with real images (data/) and ImageNet weights (weights/): COVIDCXR_SHARED, or beside the checkout."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("COVIDCXR_SHARED", default))
+    if not (folder / "data" / "manifest.csv").is_file():
+        pytest.skip("no real images: set COVIDCXR_SHARED to a folder with data/ and weights/")
+    return folder
