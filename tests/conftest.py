@@ -11,7 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 @pytest.fixture(scope="session")
 def shared():
-    """Folder with real images (data/) and ImageNet weights (weights/): COVIDCXR_SHARED, or beside the checkout."""
+    """Folder with real images (data/) and ImageNet weights (weights/), named by COVIDCXR_SHARED."""
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("COVIDCXR_SHARED", default))
     if not (folder / "data" / "manifest.csv").is_file():

@@ -78,7 +78,9 @@ class Records:
         """Keep the rows where `mask` is true; with a `reason`, the others become exclusions."""
         mask = mask.to_numpy(dtype=bool) if hasattr(mask, "to_numpy") else mask
         dropped = self.table[~mask] if reason else self.table.iloc[:0]
-        added = tuple(Exclusion(p, s, reason) for p, s in zip(dropped["path"], dropped["source"], strict=True))
+        added = tuple(
+            Exclusion(p, s, reason) for p, s in zip(dropped["path"], dropped["source"], strict=True)
+        )
         kept = self.table[mask].reset_index(drop=True)
         return replace(self, table=kept, exclusions=self.exclusions + added)
 
@@ -151,7 +153,9 @@ def read_csv(path, root=None):
         raise DataError(f"{path}: not a readable CSV table ({error}); expected columns path,label") from error
     missing = {"path", "label"} - set(table.columns)
     if missing:
-        raise DataError(f"{path}: lacks the column(s) {', '.join(sorted(missing))}; found {list(table.columns)}")
+        raise DataError(
+            f"{path}: lacks the column(s) {', '.join(sorted(missing))}; found {list(table.columns)}"
+        )
     return Records.from_rows(table, root or path.parent)
 
 
