@@ -1,0 +1,280 @@
+"""Batches of images from disk: reproducible, resumable at any epoch, and as small in memory as they look."""
+
+import contextlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from covidcxr.data.augmentation import make_engine
+from covidcxr.errors import OptionError
+
+# The first word of every seed, so that no permutation shares its seed with an image's transform.
+_ORDER, _TRANSFORM = 0, 1
+
+_ENDLESS = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A stream of batches and its length.
+
+    Attributes
+    ----------
+    dataset : tf.data.Dataset
+        For Keras' `fit`, `evaluate` and `predict`.
+    steps : int
+        Batches in one epoch, the last and possibly smaller one included.
+    failures : list of Exception
+        What went wrong in the workers, first things first; :func:`clear_errors` reads it.
+    """
+
+    dataset: tf.data.Dataset
+    steps: int
+    failures: list = field(default_factory=list, repr=False)
+
+
+@contextlib.contextmanager
+def clear_errors(*batches):
+    """Raise an image's own error in place of TensorFlow's.
+
+    TensorFlow reports what a worker raised as a `tf.errors.OpError` with a traceback for a message.
+
+    Parameters
+    ----------
+    *batches : Batches
+        Those that are read inside the block.
+
+    Raises
+    ------
+    ImageError
+        If a file could not be read; or whatever else a worker raised.
+
+    Examples
+    --------
+    >>> with clear_errors(training, validation):  # doctest: +SKIP
+    ...     model.fit(training.dataset, steps_per_epoch=training.steps, validation_data=validation.dataset)
+    """
+    for each in batches:
+        each.failures.clear()
+    try:
+        yield
+    except tf.errors.OpError:
+        failures = [failure for each in batches for failure in each.failures]
+        if failures:
+            raise failures[0] from None
+        raise
+
+
+def training_batches(
+    files,
+    targets,
+    preprocessing,
+    batch_size,
+    *,
+    augmentation=None,
+    engine="keras",
+    seed=0,
+    stream=0,
+    first_epoch=0,
+    shuffle=True,
+    workers=2,
+):
+    """Give an endless stream of epochs, each image once an epoch, in an order of its own each time.
+
+    The order depends on (seed, stream, epoch) alone, and an image's transform on (seed, stream, epoch, place
+    in `files`): neither the number of workers nor where a run was interrupted changes a single value.
+
+    Parameters
+    ----------
+    files : sequence of path-like
+    targets : array-like, (images, classes)
+        One-hot rows, in the order of `files`.
+    preprocessing : Preprocessing
+        Reads and standardises. Its grey image is what is transformed, before it gets its channels.
+    batch_size : int
+        Images a batch; an epoch's last batch has what is left.
+    augmentation : Augmentation, optional
+        Its random part is applied; the rest of it must be in `preprocessing` already
+        (see :meth:`Augmentation.preprocessing` and :meth:`Augmentation.fit`).
+    engine : str
+        See :func:`~covidcxr.data.augmentation.make_engine`.
+    seed, stream : int
+        0 or more. Give each phase, fold or part of one run a stream of its own.
+    first_epoch : int
+        Where the stream starts: a resumed run gives the number of finished epochs.
+    shuffle : bool
+        False keeps the order of `files` in every epoch.
+    workers : int
+        Images read at the same time.
+
+    Returns
+    -------
+    Batches
+        Of pairs: images float32 (batch, height, width, channels), targets float32 (batch, classes).
+        Endless: give Keras `steps` as `steps_per_epoch`, and ``shuffle=False``, or it warns.
+
+    Raises
+    ------
+    OptionError
+        If an argument has no meaning, or `preprocessing` lacks what `augmentation` asks for.
+    """
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream))
+    rows = _as_targets(targets, files)
+    _check_counts(batch_size, workers)
+
+    def order(epoch):
+        if not shuffle:
+            return np.arange(len(files))
+        return _generator(_ORDER, seed, stream, int(epoch)).permutation(len(files))
+
+    def one_epoch(epoch):
+        places = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), [len(files)])
+        indices = tf.data.Dataset.from_tensor_slices(places)
+        return _batched(reader, indices, epoch, rows, batch_size, workers)
+
+    epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
+    return _finish(epochs.flat_map(one_epoch), reader, batch_size)
+
+
+def evaluation_batches(
+    files,
+    targets,
+    preprocessing,
+    batch_size,
+    *,
+    augmentation=None,
+    engine="keras",
+    seed=0,
+    stream=0,
+    epoch=0,
+    workers=2,
+):
+    """Give every image once, in the order of `files`.
+
+    With an `augmentation` (ragab2022 transforms its validation images too) every pass over the dataset draws
+    the same transforms, so that two evaluations can be compared.
+
+    Parameters
+    ----------
+    files, targets, preprocessing, batch_size, augmentation, engine, seed, stream, workers
+        As for :func:`training_batches`.
+    epoch : int
+        Which transforms are drawn: another epoch, others.
+
+    Returns
+    -------
+    Batches
+        As :func:`training_batches` gives them, but with an end: the dataset's cardinality is `steps`.
+
+    Raises
+    ------
+    OptionError
+        As :func:`training_batches`.
+    """
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream))
+    rows = _as_targets(targets, files)
+    _check_counts(batch_size, workers)
+    indices = tf.data.Dataset.range(len(files))
+    return _finish(_batched(reader, indices, epoch, rows, batch_size, workers), reader, batch_size)
+
+
+def inference_batches(files, preprocessing, batch_size, *, workers=2):
+    """Give every image once, in the order of `files`, without targets.
+
+    Parameters
+    ----------
+    files, preprocessing, batch_size, workers
+        As for :func:`training_batches`.
+
+    Returns
+    -------
+    Batches
+        Of images, float32 (batch, height, width, channels); the dataset's cardinality is `steps`.
+
+    Raises
+    ------
+    OptionError
+        As :func:`training_batches`.
+    """
+    reader = _Reader(files, preprocessing, None, "keras", (0, 0))
+    _check_counts(batch_size, workers)
+    indices = tf.data.Dataset.range(len(files))
+    return _finish(_batched(reader, indices, 0, None, batch_size, workers), reader, batch_size)
+
+
+class _Reader:
+    """From (epoch, place in `files`) to a standardised image; holds no image itself."""
+
+    def __init__(self, files, preprocessing, augmentation, engine, seeds):
+        if not len(files):
+            raise OptionError("no images to make batches of; give at least one file")
+        if min(seeds) < 0:
+            raise OptionError(f"seed and stream must be 0 or more, not {seeds}")
+        self.files = list(files)
+        self.preprocessing = preprocessing
+        self.failures = []
+        self._seeds = seeds
+        self._engine = None
+        if augmentation is not None:
+            augmentation.check(preprocessing)
+        if augmentation is not None and augmentation.is_random:
+            self._engine = make_engine(engine, augmentation, (*preprocessing.size, 1))
+
+    @property
+    def shape(self):
+        return (*self.preprocessing.size, self.preprocessing.channels)
+
+    def __call__(self, epoch, index):
+        try:
+            return self._read(int(epoch), int(index))
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    def _read(self, epoch, index):
+        grey = self.preprocessing.load(self.files[index])
+        if self._engine:
+            seed = _sequence(_TRANSFORM, *self._seeds, epoch, index).generate_state(1)[0]
+            # One channel is transformed for all: the result is the same, and costs a third.
+            image = np.asarray(grey, np.float32)[..., np.newaxis]
+            grey = self._engine.apply(image, self._engine.draw(seed))[..., 0]
+        return self.preprocessing.standardize(self.preprocessing.expand(grey))
+
+
+def _batched(reader, indices, epoch, rows, batch_size, workers):
+    # One image a call, not one batch: as fast as any other way measured, and the images of one batch share
+    # the workers.
+    def load(index):
+        image = tf.numpy_function(reader, [epoch, index], tf.float32)
+        image = tf.ensure_shape(image, reader.shape)
+        return image if rows is None else (image, tf.gather(rows, index))
+
+    return indices.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size)
+
+
+def _finish(dataset, reader, batch_size):
+    return Batches(dataset.prefetch(2), -(-len(reader.files) // batch_size), reader.failures)
+
+
+def _sequence(*words):
+    return np.random.SeedSequence(words)
+
+
+def _generator(*words):
+    # RandomState's permutation is frozen for good; Generator's may change between NumPy versions (NEP 19).
+    return np.random.RandomState(np.random.MT19937(_sequence(*words)))
+
+
+def _as_targets(targets, files):
+    rows = np.asarray(targets, dtype=np.float32)
+    if rows.ndim != 2 or len(rows) != len(files):
+        raise OptionError(
+            f"targets have shape {rows.shape}; give one one-hot row for each of the {len(files)} files"
+        )
+    return rows
+
+
+def _check_counts(batch_size, workers):
+    if batch_size < 1 or workers < 1:
+        raise OptionError(f"batch size ({batch_size}) and workers ({workers}) must both be at least 1")
