@@ -14,6 +14,8 @@ CORRELATION = 0.95
 
 _THUMB = 32
 _BLOCK = 128
+# Images handed out at once: Ctrl-C then waits for these only.
+_CHUNK = 64
 _COLUMNS = ("path", "sha256", "pixels", "phash", "thumb", "width", "height", "error")
 
 
@@ -36,12 +38,12 @@ def fingerprints(records, progress=None, workers=2):
         the 32 × 32 grey thumbnail (bytes); `width`, `height` (pixels); `error`, why the file cannot be used
         (``""`` if it can; the other columns are then empty or 0).
     """
-    rows = []
+    files, rows = records.files(), []
     with ThreadPoolExecutor(workers) as pool:
-        for row in pool.map(_fingerprint, records.files()):
-            rows.append(row)
+        for start in range(0, len(files), _CHUNK):
+            rows += pool.map(_fingerprint, files[start : start + _CHUNK])
             if progress:
-                progress(len(rows), len(records))
+                progress(len(rows), len(files))
     table = pd.DataFrame(rows, columns=list(_COLUMNS[1:]))
     table.insert(0, "path", records.table["path"].to_numpy())
     return table.astype({"phash": np.uint64, "width": int, "height": int})
@@ -137,7 +139,7 @@ def _fingerprint(path):
     except FileNotFoundError:
         return "", "", 0, b"", 0, 0, "file missing"
     except (OSError, ImageError) as error:
-        return "", "", 0, b"", 0, 0, str(error)
+        return "", "", 0, b"", 0, 0, str(error).removeprefix(f"{path}: ")
     height, width = grey.shape
     pixels = hashlib.sha256(f"{height}x{width}:".encode() + np.ascontiguousarray(grey).tobytes())
     thumb, bits = _perceptual(grey)

@@ -135,47 +135,23 @@ def counted_split(records, counts, *, seed):
     ------
     DataError
         If a class has fewer images than asked for.
+    OptionError
+        If a split has another name than train, val, test.
     """
-    drawn = draw(records, {label: sum(parts.values()) for label, parts in counts.items()}, seed=seed)
-    order, labels, _ = _in_order(drawn)
-    generator = np.random.default_rng([seed, 1])
-    split = np.full(len(labels), "train", dtype=object)
-    for label, parts in sorted(counts.items()):
-        rows = generator.permutation(np.flatnonzero(labels == label))
-        split[rows] = np.repeat(list(parts), list(parts.values()))
-    return _assigned(drawn, order, split=split)
-
-
-def draw(records, counts, *, seed):
-    """Keep a random number of images of each class (undersampling); the others become exclusions.
-
-    Parameters
-    ----------
-    records : Records
-    counts : dict of str to int
-        Images to keep of each class; classes not named are left out.
-    seed : int
-
-    Returns
-    -------
-    Records
-
-    Raises
-    ------
-    DataError
-        If a class has fewer images than asked for.
-    """
+    _require_split_names({name for parts in counts.values() for name in parts})
     order, labels, _ = _in_order(records)
     generator = np.random.default_rng(seed)
-    keep = np.zeros(len(records), dtype=bool)
-    for label, count in sorted(counts.items()):
-        rows = np.flatnonzero(labels == label)
-        if count > len(rows):
+    split = np.full(len(labels), "", dtype=object)
+    for label, parts in sorted(counts.items()):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        wanted = sum(parts.values())
+        if wanted > len(rows):
             raise DataError(
-                f"class {label}: {count} images asked for, {len(rows)} there; ask for fewer or add a source"
+                f"class {label}: {wanted} images asked for, {len(rows)} there; ask for fewer or add a source"
             )
-        keep[order[generator.permutation(rows)[:count]]] = True
-    return records.where(keep, "not drawn")
+        split[rows[:wanted]] = np.repeat(list(parts), list(parts.values()))
+    drawn = _assigned(records, order, split=split)
+    return drawn.where(drawn.table["split"] != "", "not drawn")
 
 
 def k_fold(records, k, *, seed, stratify=True, grouped=False, groups=None):
@@ -474,9 +450,7 @@ def require_classes(records, classes):
 
 def _shares(fractions):
     shares = {name: float(value) for name, value in fractions.items() if name != "train"}
-    unknown = sorted(set(fractions) - set(SPLITS))
-    if unknown:
-        raise OptionError(f"split {unknown[0]!r}: the splits are {', '.join(SPLITS)}")
+    _require_split_names(fractions)
     held_out = sum(shares.values())
     in_all = held_out + fractions.get("train", 1 - held_out)
     if not shares or min(shares.values()) <= 0 or held_out >= 1:
@@ -616,6 +590,12 @@ def _require_enough(label, count, parts, what):
         raise DataError(
             f"class {label}: {count} {what} for {parts} parts; use fewer parts or leave the class out"
         )
+
+
+def _require_split_names(names):
+    unknown = sorted(set(names) - set(SPLITS))
+    if unknown:
+        raise OptionError(f"split {unknown[0]!r}: the splits are {', '.join(SPLITS)}")
 
 
 def _require_column(records, name):
