@@ -194,14 +194,15 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None):
     Returns
     -------
     dict
-        ``images``, ``patients``, ``seed``, ``resamples``, ``level``, ``positive_class``; ``measures``: for the
-        dotted name of each measure in metrics.json (``"per_class.covid19.sensitivity"``) a dictionary with
+        ``images``, ``patients``, ``seed``, ``resamples``, ``level``, ``positive_class`` and ``measures``: for
+        the dotted name of each measure in metrics.json (``"per_class.covid19.sensitivity"``) a dictionary of
         ``value``, ``low``, ``high`` and ``method``; None where undefined, with a ``reason``;
         ``undefined_resamples`` counts the resamples left out because a class was missing from them.
 
         Intervals are percentiles over resampled patients. Where every resample gives the same value (no error
-        at all, or no success) these have no width and would promise certainty; a proportion then gets Wilson's
-        interval and a ROC area Newcombe's, both counting patients and not images, and any other measure none.
+        at all, or no success) these have no width and would promise certainty; then a proportion gets
+        Wilson's interval and a ROC area Newcombe's, both counting patients, not images, and any other measure
+        none.
 
     Raises
     ------
@@ -237,8 +238,8 @@ def spread(values):
     Returns
     -------
     dict
-        ``runs``, ``mean``, ``sd`` (n - 1 in the denominator; None for one run), ``low`` and ``high`` (the least
-        and the greatest).
+        ``runs``, ``mean``, ``sd`` (n - 1 in the denominator; None for one run), ``low`` and ``high`` (the
+        least and the greatest).
     """
     values = np.asarray(values, dtype=np.float64)
     return {

@@ -77,8 +77,8 @@ class Tally:
         Returns
         -------
         dict of str to array
-            `OVERALL` and ``macro.<measure>`` with shape (r,), ``class.<measure>`` with shape (r, k); NaN where
-            a measure is undefined.
+            `OVERALL` and ``macro.<measure>`` with shape (r,), ``class.<measure>`` with shape (r, k);
+            NaN where a measure is undefined.
         """
         weights = np.asarray(weights, dtype=np.float64)
         matrices = (weights @ self.confusions).reshape(-1, self.classes, self.classes)
