@@ -296,6 +296,7 @@ def _area(label, positive, scores, summary):
 
 def _picture(panel, image, title, right):
     panel.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+    panel.set_anchor("N")
     panel.set_xticks([])
     panel.set_yticks([])
     colour = {True: GREEN, False: VERMILLION}.get(_flag(right), BLACK)

@@ -202,7 +202,8 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None):
         Intervals are percentiles over resampled patients. Where every resample gives the same value (no error
         at all, or no success) these have no width and would promise certainty; then a proportion gets
         Wilson's interval and a ROC area Newcombe's, both counting patients, not images, and any other measure
-        none.
+        none. The calibration error grows with the noise that resampling adds, so the interval of a small one
+        can lie above its value.
 
     Raises
     ------

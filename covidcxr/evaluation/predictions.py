@@ -162,7 +162,7 @@ def _tidy(table, names, where):
     tidy = pd.DataFrame(index=table.index)
     for column in RECORD_COLUMNS:
         values = table[column] if column in table else pd.Series("", index=table.index)
-        tidy[column] = values.astype(object).where(values.notna(), "").astype(str)
+        tidy[column] = ["" if gap else str(value) for value, gap in zip(values, values.isna(), strict=True)]
     tidy["age"] = pd.to_numeric(tidy["age"], errors="coerce").astype(float)
     probabilities = _numbers(table[_probability_columns(names)], where)
     _check_probabilities(probabilities, where)

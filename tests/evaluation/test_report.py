@@ -106,7 +106,7 @@ def test_values_never_become_markup(tmp_path, context):
     assert "script" not in page.tags
     assert "b" not in page.tags
     assert "<script" not in text
-    # Title twice; table header and cell; once each: measure, note, class, source, caption, key, Python, deviation.
+    # Title twice, table header and cell, measure, note, class, source, caption, key, Python, deviation.
     assert page.text.count(SCRIPT) == 12
     captions = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
     assert captions[0] == f'caption "{SCRIPT}"'
