@@ -1,10 +1,13 @@
 """`covidcxr data`: which sources there are, what a folder holds, and making a folder or table to train on."""
 
+import os
 import sys
 from pathlib import Path
 
 PHANTOM = "phantom"
 _ROWS = 12
+# The first set of ragab2022.
+_COUNT = ("covid19=102", "normal=207")
 
 
 def add_parser(commands):
@@ -51,7 +54,11 @@ def _add_prepare(actions):
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="everything random follows it")
     phantom = parser.add_argument_group("phantom only")
     phantom.add_argument(
-        "--count", action="append", default=[], metavar="LABEL=N", help="images of a class (repeatable)"
+        "--count",
+        action="append",
+        default=[],
+        metavar="LABEL=N",
+        help=f"images of a class (repeatable; default {' '.join(_COUNT)})",
     )
     phantom.add_argument(
         "--size", type=int, default=256, metavar="PX", help="side of a picture (default 256)"
@@ -61,8 +68,9 @@ def _add_prepare(actions):
         action="append",
         default=[],
         metavar="KIND=LABEL",
-        help="give one class a mark that is not the disease, such as marker=covid19 (repeatable)",
+        help="give one class a trait that is not the disease: marker, border or contrast (repeatable)",
     )
+    phantom.add_argument("--masks", action="store_true", help="write the true lung fields too")
     parser.set_defaults(run=run_prepare)
 
 
@@ -75,6 +83,7 @@ def _add_download(actions):
 
 def run_list(_args):
     """Print the sources."""
+    from covidcxr.data.download import DOWNLOADS
     from covidcxr.data.sources import SOURCES
 
     for source in SOURCES.values():
@@ -83,6 +92,7 @@ def run_list(_args):
         print(f"    access: {source.access}")
         if source.homepage:
             print(f"    {source.homepage}")
+    print(f"covidcxr data download KEY knows: {', '.join(DOWNLOADS)}")
     return 0
 
 
@@ -138,7 +148,8 @@ def _prepare_phantom(args):
     from covidcxr.cli.options import pairs
     from covidcxr.data.sources import phantom
 
-    counts = {label: _whole(number, label) for label, number in pairs(args.count, "--count").items()}
+    wanted = pairs(args.count or _COUNT, "--count")
+    counts = {label: _whole(number, label) for label, number in wanted.items()}
     with _Progress("rendering phantoms") as progress:
         records = phantom.write(
             args.out,
@@ -146,6 +157,7 @@ def _prepare_phantom(args):
             size=args.size,
             seed=args.seed,
             confounders=pairs(args.confounder, "--confounder"),
+            masks=args.masks,
             progress=progress,
         )
     return records, Path(args.out)
@@ -169,15 +181,24 @@ def _prepare_table(args):
     if target.suffix.lower() != ".csv":
         raise OptionError(f"--out {target}: images are listed in a table; give a name ending in .csv")
     records = sources.read(args.what)
-    root, above = records.root.resolve(), target.resolve().parent
-    if not root.is_relative_to(above):
-        raise OptionError(f"--out {target}: the images are not below it; put the CSV into {root} or above")
-    prefix = root.relative_to(above)
-    moved = [(prefix / path).as_posix() for path in records.table["path"]]
+    root, above = _below(records.root, target.parent)
+    if root is None:
+        raise OptionError(f"--out {target}: the images are not below it; put it into {records.root} or above")
+    moved = [(root / path).as_posix() for path in records.table["path"]]
     make_folder(target.parent)
     records = Records.from_rows(records.table.assign(path=moved), above)
     records.write_csv(target)
     return records, target
+
+
+def _below(folder, above):
+    """Return (`folder` from `above`, `above`), both absolute; the first is None if it lies elsewhere."""
+    # First by name, so that a link to the images beside the table will do.
+    for real in (os.path.abspath, os.path.realpath):
+        inner, outer = Path(real(folder)), Path(real(above))
+        if inner.is_relative_to(outer):
+            return inner.relative_to(outer), outer
+    return None, above
 
 
 class _Progress:
@@ -188,7 +209,7 @@ class _Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._title = title
-        self._done = 0
+        self._last = None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -206,11 +227,11 @@ class _Progress:
 
     def __exit__(self, kind, error, trace):
         self._bar.stop()
-        if kind is None and self._done and not sys.stderr.isatty():
-            print(f"{self._title}: {self._done} done", file=sys.stderr)
+        if kind is None and self._last and not sys.stderr.isatty():
+            print(f"{self._title}: {self._last}", file=sys.stderr)
 
     def _step(self, done, total):
-        self._done = done
+        self._last = f"{done}/{total}"
         self._bar.update(self._task, completed=done, total=total)
 
 

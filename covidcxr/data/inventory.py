@@ -187,7 +187,7 @@ def _duplicates(table, prints):
     ]
     if prints is None:
         return pd.DataFrame(columns=columns)
-    pairs = near_duplicates(prints)
+    pairs = near_duplicates(prints.sort_values("path"))
     rows = table.set_index("path")
     for side in ("a", "b"):
         pairs[f"patient_{side}"] = rows.loc[pairs[side], "patient_id"].to_numpy()
@@ -258,13 +258,18 @@ def _patient_warnings(tables):
     unknown = int(tables["counts"]["unknown_patient"].sum())
     sentences = (
         (
+            "pairs of one picture under two patient ids",
             relations.get("two patients", 0),
-            "pairs of one picture under two patient ids: a split by patient leaks",
+            "a split by patient leaks",
         ),
-        (relations.get("patient unknown", 0), "pairs of one picture where a patient is unknown"),
-        (relations.get("one patient", 0), "pairs of one picture within a patient"),
-        (len(tables["reused"]), "patients in more than one of the splits their source gives"),
-        (len(tables["changing"]), "patients with more than one finding"),
-        (unknown, "images of unknown patients, which no split by patient can group"),
+        (
+            "pairs of one picture, patient unknown",
+            relations.get("patient unknown", 0),
+            "link them before splitting",
+        ),
+        ("pairs of one picture within a patient", relations.get("one patient", 0), "they count as two"),
+        ("patients in several of their source's own splits", len(tables["reused"]), "those splits leak"),
+        ("patients with several findings", len(tables["changing"]), "one person stands in several classes"),
+        ("images of unknown patients", unknown, "no split by patient can group them"),
     )
-    return [f"{count} {sentence}" for count, sentence in sentences if count]
+    return [f"{what}: {count}; {meaning}" for what, count, meaning in sentences if count]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covidcxr.data import splits
+from covidcxr.data.duplicates import linked_groups
 from covidcxr.data.records import Records
 from covidcxr.errors import DataError, OptionError
 
@@ -311,3 +312,28 @@ def test_a_class_with_too_few_images_or_patients_is_named():
 def test_fractions_without_meaning_are_refused(fractions, complaint):
     with pytest.raises(OptionError, match=complaint):
         splits.random_split(make({"a": 9, "b": 9}), fractions, seed=0)
+
+
+def test_linked_patients_of_the_real_set_stay_together(shared):
+    from covidcxr.data import sources
+
+    records = sources.read(shared / "data" / "covid-chestxray-dataset")
+    records = records.where(records.table["label"].isin(["covid19", "sars", "bacterial_pneumonia"]))
+    manifest = pd.read_csv(shared / "data" / "manifest.csv", dtype=str, keep_default_na=False)
+    same = manifest[manifest["near_duplicate_of"].str.startswith("covid-chestxray-dataset/")]
+    pairs = pd.DataFrame({"a": same["near_duplicate_of"], "b": same["path"]}).map(
+        lambda path: path.partition("/")[2]
+    )
+    linked = records.with_columns(group=linked_groups(records, pairs))
+    leaked = set()
+    for seed in range(5):
+        by_patient = split_of(splits.random_split(records, SPLITS_OF_FIVE, seed=seed, grouped=True))
+        leaked |= {b for a, b in pairs.itertuples(index=False) if by_patient[a] != by_patient[b]}
+        done = splits.random_split(linked, SPLITS_OF_FIVE, seed=seed, grouped=True)
+        by_group = split_of(done)
+        assert all(by_group[a] == by_group[b] for a, b in pairs.itertuples(index=False))
+        assert splits.check(done) == []
+        assert (
+            splits.summary(done)["fraction"] - splits.summary(done)["split"].map(SPLITS_OF_FIVE)
+        ).abs().max() < 0.07
+    assert leaked, "a split by patient id alone parts some pictures of the known pairs"
