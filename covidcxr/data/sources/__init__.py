@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr.data.records import concat
-from covidcxr.data.sources import covid_chestxray, folders, kermany, rsna, table
+from covidcxr.data.sources import covid_chestxray, folders, kermany, phantom, rsna, table
 from covidcxr.data.sources._listing import folder_names, image_names
 from covidcxr.errors import DataError, OptionError
 
@@ -79,6 +79,15 @@ SOURCES = {
             "needs a Kaggle account: covidcxr data download kermany --out DIR tells how",
             kermany.detect,
             kermany.read,
+        ),
+        Source(
+            "phantom",
+            "Phantom radiographs, computed from a physical model",
+            "",
+            "none needed; no patient is shown",
+            "covidcxr data prepare phantom --out DIR makes it",
+            phantom.detect,
+            phantom.read,
         ),
         Source("table", "A CSV with path and label", detect=table.detect, read=table.read, **_OWN),
         Source("folders", "One folder a class", detect=folders.detect, read=folders.read, **_OWN),

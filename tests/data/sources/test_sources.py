@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from covidcxr.data import sources
+from covidcxr.data.sources import phantom
 from covidcxr.errors import DataError, OptionError
 
 SOURCE_NAMES = {
@@ -79,6 +80,18 @@ def test_text_that_only_one_source_has_is_empty_for_the_others(everything):
         "test": 624,
         "val": 16,
     }
+
+
+def test_a_phantom_beside_class_folders(tmp_path):
+    phantom.write(tmp_path / "made", {"covid19": 1, "normal": 1}, size=64)
+    touch(tmp_path, "mine/covid/a.png", "mine/normal/b.png")
+    records = sources.read(tmp_path)
+    assert records.counts("source")["images"].tolist() == [2, 2]
+    assert [source.key for source, _ in sources.find(tmp_path / "made")] == ["phantom"]
+    # Numbers that only one source has stay unknown for the others; text becomes empty.
+    mine = records.table[records.table["source"] == "mine"]
+    assert mine["severity"].isna().all()
+    assert set(mine["pattern"]) == {""}
 
 
 def touch(root, *paths):
