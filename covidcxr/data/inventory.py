@@ -240,6 +240,8 @@ def _child_warning(ages):
 
 
 def _size_warning(sizes):
+    if not len(sizes):
+        return
     # A class is as large as the pictures of the source that has most of it.
     typical = sizes[~_beside(sizes)].sort_values("images", kind="stable").groupby("label", sort=True).tail(1)
     longest = typical.set_index("label")[["width_median", "height_median"]].max(axis=1).sort_index()

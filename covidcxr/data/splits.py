@@ -400,7 +400,8 @@ def summary(records, by="split"):
         Columns `label`, `by`, `images`, `patients` (known ones), `fraction` (of the class's images).
     """
     _require_column(records, by)
-    known = records.table.assign(patient_id=records.table["patient_id"].replace("", None))
+    patients = records.table["patient_id"]
+    known = records.table.assign(patient_id=patients.where(patients != ""))
     parts = known.groupby(["label", by], sort=True)
     table = parts.agg(images=("path", "size"), patients=("patient_id", "nunique")).reset_index()
     return table.assign(fraction=table["images"] / table.groupby("label")["images"].transform("sum"))
