@@ -272,7 +272,8 @@ def _fetch_file(address, path, by_hand):
     try:
         pooch.retrieve(address, known_hash=None, fname=path.name, path=path.parent, downloader=downloader)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        # requests wraps the plain reason in what it tried.
+        reason = " ".join(str(error).rpartition("Caused by ")[2].split())[:200]
         raise DataError(
             f"{address}: cannot be fetched ({reason}); check the network and try again, {by_hand}"
         ) from error

@@ -1,6 +1,7 @@
 """Sources: one module a public data set, all with one face (:class:`Source`); :func:`read` reads them all."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,8 +118,8 @@ def find(root):
         If there is nothing at `root`, or it cannot be listed.
     """
     root = Path(root)
-    if not root.exists():
-        raise DataError(f"{root}: no such file or folder; check the path")
+    if not os.path.exists(root):
+        raise DataError(f"{root}: no such file or folder, or no permission to see it; check the path")
     if root.is_file():
         return _recognised([root], [SOURCES["table"]])
     own = [SOURCES["folders"]]
@@ -179,10 +180,12 @@ def _read_one(source, path, options):
     records = source.read(path, **{name: options[name] for name in source.options if name in options})
     if not len(records):
         reasons = [item.reason for item in records.exclusions]
-        first = max(sorted(set(reasons)), key=reasons.count) if reasons else "no image there"
+        first = max(sorted(set(reasons)), key=reasons.count, default="")
+        left_out = (
+            f"all {len(reasons)} images are left out (most: {first})" if reasons else "there is no image"
+        )
         raise DataError(
-            f"{path}: is {source.title}, but none of {len(reasons)} images can be used (mostly: {first}); "
-            "check that it is complete, and the options"
+            f"{path}: is {source.title}, but {left_out}; check that it is complete, and the options"
         )
     return records
 

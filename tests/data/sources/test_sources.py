@@ -140,7 +140,14 @@ def test_a_file_that_is_no_table(tmp_path):
 
 def test_a_recognised_data_set_without_any_image(tmp_path):
     (tmp_path / "stage_2_detailed_class_info.csv").write_text("patientId,class\nabc,Normal\n")
-    with pytest.raises(DataError, match=r"none of 1 images can be used.*file missing"):
+    with pytest.raises(DataError, match=r"all 1 images are left out \(most: file missing\)"):
+        sources.read(tmp_path)
+
+
+def test_a_recognised_data_set_that_names_no_image(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "metadata.csv").write_text("patientid,finding,view,filename\n")
+    with pytest.raises(DataError, match="there is no image"):
         sources.read(tmp_path)
 
 
