@@ -9,18 +9,41 @@ import warnings
 
 from PIL import Image
 
-from covidcxr.errors import CovidcxrError, ImageError
+from covidcxr.errors import ImageError
 
 # A quarter of a gigabyte in Pillow's widest mode; the largest detectors give about 20 million pixels.
 MAX_PIXELS = 100_000_000
 
-_AGAIN = "copy or download it again, or leave it out"
-_REMEDIES = (
-    (FileNotFoundError, "no such file; check the path"),
-    (NotADirectoryError, "no such file: a part of the path is a file, not a folder; check the path"),
-    (PermissionError, "no permission to read it; change its permissions or copy it"),
-    (MemoryError, "not enough memory to decode it; close other programs or leave it out"),
-    (EOFError, f"the file is cut short; {_AGAIN}"),
+AGAIN = "copy or download it again, or leave it out"
+
+
+class FaultError(Exception):
+    """Why a file is refused; :func:`decoding` turns it into the user's line.
+
+    Parameters
+    ----------
+    fault : str
+        What is wrong; may quote the file, since control characters are replaced and long text is cut.
+    remedy : str
+        What to do; without a semicolon.
+    """
+
+    def __init__(self, fault, remedy=AGAIN):
+        super().__init__(fault, remedy)
+        shown = "".join(character if character.isprintable() else " " for character in fault)
+        self.line = f"{textwrap.shorten(shown, 200, placeholder='...')}; {remedy}"
+
+
+_SYSTEM_FAULTS = (
+    (FileNotFoundError, FaultError("no such file", "check the path")),
+    (
+        NotADirectoryError,
+        FaultError("no such file: a part of the path is a file, not a folder", "check the path"),
+    ),
+    (PermissionError, FaultError("no permission to read it", "change its permissions or copy it")),
+    (MemoryError, FaultError("not enough memory to decode it", "close other programs, or leave it out")),
+    (Image.DecompressionBombError, FaultError("too many pixels for Pillow", "shrink it, or leave it out")),
+    (EOFError, FaultError("the file is cut short")),
 )
 
 
@@ -29,20 +52,18 @@ def decoding(path):
     """Turn anything that goes wrong while reading `path` into one line, and keep the decoders silent.
 
     Decoders meet damaged bytes with almost any exception (`SyntaxError`, `struct.error`, `KeyError`...), so
-    the block holds decoding only.
+    the block holds decoding only. What libtiff itself writes to stderr about a damaged TIFF is beyond reach.
 
     Raises
     ------
     ImageError
-        In place of any exception but our own.
+        In place of any exception: the path, the fault and the remedy.
     """
     with _QUIET:
         try:
             yield
-        except CovidcxrError:
-            raise
         except Exception as error:
-            raise ImageError(f"{path}: {_fault(error)}") from error
+            raise ImageError(f"{path}: {_fault(error).line}") from error
 
 
 def check_file(path):
@@ -50,51 +71,46 @@ def check_file(path):
 
     Raises
     ------
-    ImageError
+    FaultError
         For a folder, a device or pipe (which could block for ever), or an empty file.
     """
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{path}: is a folder, not an image; give the path of one file")
+        raise FaultError("is a folder, not an image", "give the path of one file")
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path}: is a device or pipe, not a file; copy the image to a file first")
+        raise FaultError("is a device or pipe, not a file", "copy the image to a file first")
     if status.st_size == 0:
-        raise ImageError(f"{path}: the file is empty (0 bytes); {_AGAIN}")
+        raise FaultError("the file is empty (0 bytes)")
 
 
-def check_size(path, height, width, frames=1):
+def check_size(height, width, frames=1):
     """Check the size that a header declares before anything of that size is allocated.
 
     Raises
     ------
-    ImageError
+    FaultError
         If there is no pixel, or more than `MAX_PIXELS`.
     """
     if height < 1 or width < 1:
-        raise ImageError(f"{path}: has 0 pixels ({height} by {width}); {_AGAIN}")
+        raise FaultError(f"has 0 pixels ({height} by {width})")
     if height * width * frames > MAX_PIXELS:
         layers = f" by {frames} frames" if frames > 1 else ""
-        raise ImageError(
-            f"{path}: {height} by {width}{layers} are too many pixels (limit {MAX_PIXELS:,}); "
-            "shrink it, or leave it out"
+        raise FaultError(
+            f"{height} by {width}{layers} are too many pixels (limit {MAX_PIXELS:,})",
+            "shrink it, or leave it out",
         )
 
 
-def damaged(path, fault):
-    """Return the error for a file whose bytes cannot be right."""
-    return ImageError(f"{path}: {fault}; {_AGAIN}")
-
-
 def _fault(error):
-    for kind, remedy in _REMEDIES:
+    if isinstance(error, FaultError):
+        return error
+    for kind, fault in _SYSTEM_FAULTS:
         if isinstance(error, kind):
-            return remedy
-    if isinstance(error, Image.DecompressionBombError):
-        return "has too many pixels for Pillow's limit; shrink it, or leave it out"
-    words = textwrap.shorten(str(error), 160, placeholder="...")
+            return fault
+    words = str(error)
     if "truncated" in words or "less than expected" in words:
-        return f"the file is cut short ({words}); {_AGAIN}"
-    return f"cannot be decoded ({type(error).__name__}: {words}); {_AGAIN}"
+        return FaultError(f"the file is cut short ({words})")
+    return FaultError(f"cannot be decoded ({type(error).__name__}: {words})")
 
 
 class _Quiet:

@@ -8,16 +8,16 @@ from PIL import Image
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from covidcxr.data.decoding import check_size, damaged
+from covidcxr.data.decoding import FaultError, check_size
 from covidcxr.data.greyscale import to_uint8
-from covidcxr.errors import ImageError
 
+_WITHOUT_VOI = "read it without voi_lut, or leave it out"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def size(path):
-    """Return (height, width) from the header; raises as :func:`read` for what the header tells."""
-    return _checked_size(path, pydicom.dcmread(path, stop_before_pixels=True, force=True))
+    """Return (height, width); raise `FaultError` as :func:`read`, for what the header tells."""
+    return _checked_size(pydicom.dcmread(path, stop_before_pixels=True, force=True))
 
 
 def read(path, reading):
@@ -39,34 +39,34 @@ def read(path, reading):
 
     Raises
     ------
-    ImageError
+    FaultError
         For several frames, no pixels, colour palettes, more than 16 bits, a transfer syntax without a
         decoder, and a rescale that is not finite or has slope zero.
     """
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    height_width = _checked_size(path, header)
-    limits = _limits(path, header)
-    _check_transfer_syntax(path, header)
+    height_width = _checked_size(header)
+    limits = _limits(header)
+    _check_transfer_syntax(header)
     dataset = pydicom.dcmread(path, force=True)
     dataset.file_meta = header.file_meta
     if "PixelData" not in dataset:
-        raise _without_pixels(path, dataset)
+        raise _without_pixels(dataset)
     pixels = pixel_array(dataset)
     grey_scale = dataset.PhotometricInterpretation in _GREY
     if pixels.shape != height_width + (() if grey_scale else (3,)):
-        raise damaged(path, f"DICOM header says {height_width} pixels, its data {pixels.shape}")
+        raise FaultError(f"DICOM header says {height_width} pixels, its data {pixels.shape}")
     if not grey_scale:
         grey = np.asarray(Image.fromarray(pixels.astype(np.uint8)).convert("L"))
-        return to_uint8(grey, (0, 255), reading, path)
-    levels = _Levels(path, dataset, reading.voi_lut)
+        return to_uint8(grey, (0, 255), reading)
+    levels = _Levels(dataset, reading.voi_lut)
     inverted = reading.invert_monochrome1 and dataset.PhotometricInterpretation == "MONOCHROME1"
-    return to_uint8(pixels, limits, reading, path, levels, inverted)
+    return to_uint8(pixels, limits, reading, levels, inverted)
 
 
 class _Levels:
     """What each stored value stands for: a callable for :func:`covidcxr.data.greyscale.to_uint8`."""
 
-    def __init__(self, path, dataset, voi_lut):
+    def __init__(self, dataset, voi_lut):
         self._dataset = dataset
         self._voi_lut = voi_lut
         slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
@@ -74,9 +74,9 @@ class _Levels:
         self._intercept = 0.0 if intercept is None else float(intercept)
         # 2**16 stored values at most: the rescaled range must stay finite as well.
         if not math.isfinite(self._slope * 2**17 + self._intercept) or self._slope == 0:
-            raise ImageError(
-                f"{path}: rescale slope {self._slope:g} and intercept {self._intercept:g} make no grey "
-                "levels; mend these DICOM tags, or leave the file out"
+            raise FaultError(
+                f"rescale slope {self._slope:g} and intercept {self._intercept:g} make no grey levels",
+                "mend these DICOM tags, or leave the file out",
             )
 
     def __call__(self, domain):
@@ -116,11 +116,11 @@ def _window(values, center, width, function):
     if function == "LINEAR":
         center, width = center - 0.5, width - 1
     if not math.isfinite(center) or not 0 <= width < math.inf or (width == 0 and function != "LINEAR"):
-        raise ValueError(f"window of center {center:g} and width {width:g}")
+        raise FaultError(f"window of center {center:g} and width {width:g} has no meaning", _WITHOUT_VOI)
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -500, 500)))
     if function not in ("LINEAR", "LINEAR_EXACT"):
-        raise ValueError(f"unknown VOI LUT function {function}")
+        raise FaultError(f"unknown VOI LUT function {function}", _WITHOUT_VOI)
     if width == 0:
         return (values > center).astype(np.float64)
     return np.clip((values - center) / width + 0.5, 0, 1)
@@ -130,46 +130,44 @@ def _first(value):
     return value[0] if isinstance(value, pydicom.multival.MultiValue) else value
 
 
-def _checked_size(path, header):
+def _checked_size(header):
     if "Rows" not in header or "Columns" not in header:
-        raise _without_pixels(path, header)
+        raise _without_pixels(header)
     height, width = int(header.Rows), int(header.Columns)
     frames = int(header.get("NumberOfFrames") or 1)
-    check_size(path, height, width, max(frames, 1))
+    check_size(height, width, max(frames, 1))
     if frames > 1:
-        raise ImageError(f"{path}: DICOM of {frames} frames, not one radiograph; export one frame to a file")
+        raise FaultError(f"DICOM of {frames} frames, not one radiograph", "export one frame to a file")
     return height, width
 
 
-def _without_pixels(path, header):
+def _without_pixels(header):
     kind = header.get("SOPClassUID")
     if not kind and not header.get("Modality") and not header.file_meta:
-        return ImageError(
-            f"{path}: is no DICOM file, whatever its name; give it its right suffix, or leave it out"
-        )
+        return FaultError("is no DICOM file, whatever its name", "give it its right suffix, or leave it out")
     name = getattr(kind, "name", "") or "no SOP class"
-    return ImageError(f"{path}: DICOM without pixels ({name}); export the image itself, or leave it out")
+    return FaultError(f"DICOM without pixels ({name})", "export the image itself, or leave it out")
 
 
-def _limits(path, header):
+def _limits(header):
     """Return the smallest and largest value that the stored bits can hold (PS3.3 C.7.6.3.1, PS3.5 8.1.1)."""
     photometric = str(header.get("PhotometricInterpretation", ""))
     allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
     if photometric not in _GREY and (photometric[:3] not in ("RGB", "YBR") or allocated != 8):
-        raise ImageError(
-            f"{path}: DICOM of {allocated}-bit {photometric or 'unknown photometric interpretation'}; "
-            "export it as MONOCHROME2 or 8-bit RGB"
+        raise FaultError(
+            f"DICOM of {allocated}-bit {photometric or 'unknown photometric interpretation'}",
+            "export it as MONOCHROME2 or 8-bit RGB",
         )
     if allocated not in (1, 8, 16):
-        raise ImageError(f"{path}: DICOM of {allocated} bits a pixel; export it with 8 to 16 bits")
+        raise FaultError(f"DICOM of {allocated} bits a pixel", "export it with 8 to 16 bits")
     if not 1 <= stored <= allocated:
-        raise damaged(path, f"DICOM header says {stored} bits stored in {allocated}")
+        raise FaultError(f"DICOM header says {stored} bits stored in {allocated}")
     if int(header.get("PixelRepresentation") or 0):
         return -(2 ** (stored - 1)), 2 ** (stored - 1) - 1
     return 0, 2**stored - 1
 
 
-def _check_transfer_syntax(path, header):
+def _check_transfer_syntax(header):
     uid = header.file_meta.get("TransferSyntaxUID") or _guessed_syntax(header)
     header.file_meta.TransferSyntaxUID = uid
     try:
@@ -177,9 +175,9 @@ def _check_transfer_syntax(path, header):
     except NotImplementedError:
         ready = False
     if not ready:
-        raise ImageError(
-            f"{path}: DICOM transfer syntax {uid.name} cannot be decoded; "
-            "convert it to Explicit VR Little Endian (for example gdcmconv --raw)"
+        raise FaultError(
+            f"DICOM transfer syntax {uid.name} cannot be decoded",
+            "convert it to Explicit VR Little Endian (for example gdcmconv --raw)",
         )
 
 

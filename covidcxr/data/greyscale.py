@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from covidcxr.errors import ImageError, ModelError, OptionError
+from covidcxr.data.decoding import FaultError
+from covidcxr.errors import ModelError, OptionError
 
 DEPTHS = ("full_range", "min_max", "as_stored")
 
@@ -98,7 +99,7 @@ def from_mapping(cls, values, what):
         raise ModelError(f"the {what} cannot be used: {error}") from error
 
 
-def to_uint8(stored, limits, reading, path, levels=None, inverted=False):
+def to_uint8(stored, limits, reading, levels=None, inverted=False):
     """Map stored integers to bytes.
 
     Parameters
@@ -107,8 +108,6 @@ def to_uint8(stored, limits, reading, path, levels=None, inverted=False):
     limits : tuple of int
         Smallest and largest value that the stored bits can hold, at most 65,536 values apart.
     reading : GreyReading
-    path : path-like
-        Named in the message.
     levels : callable, optional
         Takes the float64 values `limits[0]`..`limits[1]`; returns what each of them stands for and the range
         (low, high) that full depth maps to 0..255. Not used for "as_stored". Default: the values themselves.
@@ -121,11 +120,11 @@ def to_uint8(stored, limits, reading, path, levels=None, inverted=False):
 
     Raises
     ------
-    ImageError
+    FaultError
         If the values do not fit in 8 bits and are to be kept as stored.
     """
     if reading.depth == "as_stored":
-        return _as_stored(stored, limits, path, inverted)
+        return _as_stored(stored, limits, inverted)
     domain = np.arange(limits[0], limits[1] + 1, dtype=np.float64)
     values, span = levels(domain) if levels else (domain, limits)
     index = np.subtract(np.clip(stored, *limits), limits[0], dtype=np.int32)
@@ -143,12 +142,12 @@ def _stretch(values, low, high):
     return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def _as_stored(stored, limits, path, inverted):
+def _as_stored(stored, limits, inverted):
     low, high = int(stored.min()), int(stored.max())
     if low < 0 or high > 255:
-        raise ImageError(
-            f"{path}: its values run from {low} to {high}, more than 8 bits, and cannot be kept as stored; "
-            "read it with depth full_range or min_max"
+        raise FaultError(
+            f"its values run from {low} to {high}, more than 8 bits, and cannot be kept as stored",
+            "read it with depth full_range or min_max",
         )
     grey = stored.astype(np.uint8)
     return np.uint8(min(limits[1], 255)) - grey if inverted else grey

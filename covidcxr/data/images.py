@@ -1,5 +1,6 @@
 """Radiographs from disk to grey bytes: JPEG, PNG, BMP, TIFF and DICOM, told apart by content."""
 
+import contextlib
 import operator
 import os
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from covidcxr.data.decoding import MAX_PIXELS, check_file, check_size, damaged, decoding
+from covidcxr.data.decoding import MAX_PIXELS, FaultError, check_file, check_size, decoding
 from covidcxr.data.greyscale import GreyReading, to_uint8
-from covidcxr.errors import DataError, ImageError, OptionError
+from covidcxr.errors import DataError, OptionError
 
 __all__ = [
     "DEFAULT_READING",
@@ -96,7 +97,7 @@ def read_grey(path, reading=DEFAULT_READING):
 
             return dicom.read(path, reading)
         with _opened(path) as image:
-            return _decode(path, image, reading)
+            return _decode(image, reading)
 
 
 def image_size(path):
@@ -227,50 +228,48 @@ def _named(head, signatures):
     return next((name for signature, name in signatures if head.startswith(signature)), None)
 
 
+@contextlib.contextmanager
 def _opened(path):
-    """Open with Pillow, which reads the header only, and check the size it declares."""
-    try:
-        image = Image.open(path, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unknown(path, _head(path)) from error
-    try:
-        check_size(path, image.height, image.width)
-    except ImageError:
-        image.close()
-        raise
-    return image
+    """Open with Pillow, which reads the header only, and check the size it declares.
+
+    From a stream: given a name, Pillow maps uncompressed files, and garbles TIFF of orientation 5 to 8.
+    """
+    with open(path, "rb") as stream:
+        try:
+            image = Image.open(stream, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise _unknown(_head(path)) from error
+        with image:
+            check_size(image.height, image.width)
+            yield image
 
 
-def _unknown(path, head):
+def _unknown(head):
     known = _named(head, _SIGNATURES)
     if known:
-        return damaged(path, f"its {known} header is damaged or cut short")
+        return FaultError(f"its {known} header is damaged or cut short")
     kind = _named(head, _OTHER_SIGNATURES) or ("text" if _is_text(head) else "something else")
-    return ImageError(
-        f"{path}: is {kind}, not a JPEG, PNG, BMP, TIFF or DICOM file; convert it, or leave it out"
-    )
+    return FaultError(f"is {kind}, not a JPEG, PNG, BMP, TIFF or DICOM file", "convert it, or leave it out")
 
 
 def _is_text(head):
     return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
 
 
-def _decode(path, image, reading):
+def _decode(image, reading):
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise ImageError(
-            f"{path}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this program and would fill cut files "
-            "with grey; set it to False"
+        raise FaultError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this program and would fill cut files with grey",
+            "set it to False",
         )
     if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(
-            f"{path}: TIFF of {image.n_frames} pages, not one radiograph; save one page to a file"
-        )
+        raise FaultError(f"TIFF of {image.n_frames} pages, not one radiograph", "save one page to a file")
     turned = _TURNED.get(_orientation(image))
-    bits = _deep_bits(path, image)
+    bits = _deep_bits(image)
     image.load()
     stored = _deep(image) if bits > 8 else _shallow(image)
     if bits > 8 or reading.depth == "min_max":
-        stored = to_uint8(stored, (0, 2**bits - 1), reading, path)
+        stored = to_uint8(stored, (0, 2**bits - 1), reading)
     return np.ascontiguousarray(turned(stored)) if turned else stored
 
 
@@ -288,14 +287,12 @@ def _orientation(image):
     return value if value in _TURNED else 1
 
 
-def _deep_bits(path, image):
+def _deep_bits(image):
     """Return the bits a sample holds: 8 for all that Pillow converts itself, up to 16 for deep grey."""
     if image.mode == "I" and image.format == "PNG":
         return 16
     if image.mode in ("I", "F"):
-        raise ImageError(
-            f"{path}: {image.format} of signed, 32-bit or real samples; save it with 8 or 16 bits"
-        )
+        raise FaultError(f"{image.format} of signed, 32-bit or real samples", "save it with 8 or 16 bits")
     if not image.mode.startswith("I;16"):
         return 8
     return int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]) if image.format == "TIFF" else 16

@@ -41,6 +41,7 @@ class Preprocessing:
         Factor applied after `mode`.
     samplewise_center, samplewise_std_normalization : bool
         Subtract the image's own mean, divide by its own standard deviation (over height, width and channels).
+        As in Keras, the second implies the first.
     featurewise_mean, featurewise_std : tuple of float or None
         Subtracted and divided by last, so in the units that the steps above leave (Keras'
         `ImageDataGenerator.fit` measures the images it is given, before any step). One value, or one a
@@ -67,11 +68,12 @@ class Preprocessing:
         self._set("size", check_target(self.size, self.interpolation))
         if self.channels not in (1, 3):
             raise OptionError(f"channels is {self.channels!r}; give 1 or 3")
-        if self.mode not in _MODES:
+        if self.mode not in tuple(_MODES):
             raise OptionError(f"unknown mode {self.mode!r}; choose one of {', '.join(_MODES)}")
         if self.mode in ("torch", "caffe") and self.channels != 3:
             raise OptionError(f"mode {self.mode} is defined for 3 channels, not {self.channels}")
         check_flags(self, "samplewise_center", "samplewise_std_normalization")
+        self._set("samplewise_center", self.samplewise_center or self.samplewise_std_normalization)
         if not isinstance(self.reading, GreyReading):
             raise OptionError(f"reading is {self.reading!r}; give a GreyReading")
         self._check_numbers()
