@@ -94,7 +94,7 @@ def _frame(pixels):
     for edge in (np.s_[:wide], np.s_[-wide:], np.s_[:, :wide], np.s_[:, -wide:]):
         pixels[edge] = 4
     rim = max(1, round(size / 256))
-    cv2.rectangle(pixels, (wide, wide), (size - 1 - wide, size - 1 - wide), 205, rim, cv2.LINE_AA)
+    cv2.rectangle(pixels, (wide, wide), (size - 1 - wide, size - 1 - wide), 205, rim)
 
 
 def _letter(pixels, letter):

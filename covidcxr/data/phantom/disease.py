@@ -175,7 +175,7 @@ def _spots(rng, count, sides):
                 rng.beta(4.5, 1.5),
                 0.25 + 0.75 * rng.beta(3.2, 1.8),
                 (radius * rng.uniform(0.6, 1.0), radius * rng.uniform(0.8, 1.4)),
-                rng.uniform(0.22, 0.5),
+                rng.uniform(0.3, 0.6),
             )
         )
     return spots
