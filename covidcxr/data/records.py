@@ -1,5 +1,6 @@
 """Records: the one face of every source. A record is one image; a split is a column."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -176,13 +177,10 @@ def _tidy(table):
 
 
 def _common_root(roots):
-    resolved = [root.resolve() for root in roots]
-    common = resolved[0]
-    while not all(other.is_relative_to(common) for other in resolved):
-        common = common.parent
-    return common
+    # Absolute, not resolved: a folder of links to several sets is their common folder.
+    return Path(os.path.commonpath([root.absolute() for root in roots]))
 
 
 def _rebase(paths, old_root, new_root):
-    prefix = PurePosixPath(old_root.resolve().relative_to(new_root).as_posix())
+    prefix = PurePosixPath(old_root.absolute().relative_to(new_root).as_posix())
     return [str(prefix / path) for path in paths]

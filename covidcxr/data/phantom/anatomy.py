@@ -9,12 +9,12 @@ from covidcxr.data.phantom.grid import capsule, ellipsoid, profile
 APEX = -13.4
 WIDEST = 6.0
 HALF_WIDTH = 13.6
-_MEDIAL = 0.7
+_MEDIAL = 0.4
 _APEX_X = 5.0
 
 # Heights in cm and the profile there: half-width of neck and shoulders, half-depth of the body.
 _SHOULDER_Y = (-30, -20.5, -18.7, -17.2, -15.8, -14.0, -11.0, -7.5, -4.0, 0.0, 30)
-_SHOULDER_X = (6.6, 7.0, 8.8, 12.5, 16.8, 20.0, 20.8, 18.6, 15.0, 10.0, 10.0)
+_SHOULDER_X = (6.6, 7.0, 8.8, 12.5, 16.8, 20.0, 20.8, 19.2, 16.6, 14.0, 10.0)
 _DEPTH_Y = (-30, -19.0, -15.0, -11.0, -6.0, 0.0, 8.0, 16.0, 30)
 _DEPTH = (5.8, 6.2, 7.6, 9.0, 10.2, 10.8, 11.2, 11.4, 11.6)
 
@@ -105,7 +105,7 @@ def _cavity(grid, lateral, medial, depth):
     start = np.minimum(medial, _APEX_X) * 0.6
     share = np.clip((distance - start) / np.maximum(lateral - start, 0.05), 0, 1)
     chords = 2 * depth * np.sqrt(1 - share * share * share)
-    wall = np.clip((distance - medial) * np.float32(1 / 3.2), 0, 1)
+    wall = np.clip((distance - medial) * np.float32(1 / 3.6), 0, 1)
     chords *= wall * (2 - wall)
     chords *= distance < lateral
     return chords
@@ -119,13 +119,13 @@ def _mediastinum(grid, patient):
     up = 0.5 * pose.breath
     chords = np.zeros_like(grid.X)
     solids = (
-        ((2.5 + turn, 4.4 - up), (7.5 * h, 5.0 * h, 7.2), 0.66),
-        ((2.6 + turn, 6.8 - up), (6.4 * h, 3.4 * h, 6.8), 0.1),
+        ((2.5 + turn, 4.9 - up), (7.7 * h, 4.8 * h, 6.8), 0.68),
+        ((3.3 + turn, 7.8 - up), (5.9 * h, 3.6 * h, 6.4), 0.1),
         ((-0.5 + turn, 3.4 - up), (3.8 * h, 5.2 * h, 6.4), 0.0),
         ((1.3 + turn, -1.4 - up), (2.9 * h, 5.2 * h, 5.4), -0.42),
-        ((-0.5 + turn, -3.6), (2.3 * h, 6.4, 5.0), 0.06),
-        ((0.0 + 0.7 * turn, -10.5), (2.3, 9.5, 4.0), 0.0),
-        ((1.5 + 0.6 * turn, -5.9), (1.8 * k, 2.0 * k, 5.0), 0.0),
+        ((-0.5 + turn, -3.6), (2.3 * h, 6.4, 4.2), 0.06),
+        ((-0.1 + 0.7 * turn, -10.5), (2.1, 9.5, 3.0), 0.0),
+        ((1.1 + 0.6 * turn, -5.7), (1.95 * k, 2.3 * k, 4.4), 0.0),
         ((-3.6 + turn, -1.2 - 0.5 * up), (1.1, 2.3, 1.3), 0.15),
         ((3.7 + turn, -2.4 - 0.5 * up), (1.1, 1.9, 1.3), -0.3),
     )
@@ -152,7 +152,7 @@ def _domes(grid, patient, depth):
 
 
 def _body(grid, patient, lateral):
-    wall = 1.7 + patient.fat
+    wall = 2.1 + patient.fat
     shoulders = profile(_SHOULDER_Y, _SHOULDER_X, grid.y + 0.7 * np.float32(grid.pose.shrug))
     trunk = lateral + wall + 0.02 * np.maximum(grid.y, 0) ** 2 * np.float32(0.4 * patient.fat)
     half_width = np.maximum(shoulders * np.float32(patient.breadth), trunk)

@@ -77,7 +77,7 @@ def levels(line, field, pose):
     shown = -np.log(signal)
     lungs = float(np.median(shown[field]))
     dense = float(np.quantile(shown, 0.95))
-    return lungs - (0.40 + pose.low) * (dense - lungs), dense + (0.16 + pose.high) * (dense - lungs)
+    return lungs - (0.46 + pose.low) * (dense - lungs), dense + (0.16 + pose.high) * (dense - lungs)
 
 
 def display(log_signal, pose, window, hard=0.0):

@@ -22,10 +22,10 @@ _STEP = 2 * SPAN / POINTS
 _COURSE = {labels.COVID19: (10, 7), labels.SARS: (11, 7), labels.BACTERIAL: (4, 5), labels.VIRAL: (6, 6)}
 # Lobes: side, share across and down of the centre, half-axes in cm, fissure (down, slope, +1 if below).
 _LOBES = (
-    (-1, 0.50, 0.30, (5.6, 4.6), (0.52, 0.05, 1)),
-    (-1, 0.30, 0.76, (5.0, 3.8), (0.55, 0.05, -1)),
+    (-1, 0.50, 0.30, (6.2, 4.8), (0.52, 0.05, 1)),
+    (-1, 0.30, 0.76, (5.4, 4.2), (0.55, 0.05, -1)),
     (-1, 0.50, 0.88, (5.8, 4.4), None),
-    (1, 0.45, 0.36, (5.2, 5.2), (0.62, -0.12, 1)),
+    (1, 0.45, 0.36, (5.8, 5.2), (0.62, -0.12, 1)),
     (1, 0.45, 0.88, (5.6, 4.6), None),
 )
 _LOBE_ODDS = (0.24, 0.2, 0.24, 0.14, 0.18)
@@ -138,7 +138,7 @@ class _Place:
         self.fine, self.cloudy, warp_x, warp_y = _noise(patient, seed)
         steps = ((np.arange(POINTS) + 0.5) * _STEP - SPAN).astype(np.float32)
         self.x, self.y = steps[None, :], steps[:, None]
-        self.warped_x, self.warped_y = self.x + 0.75 * warp_x, self.y + 0.75 * warp_y
+        self.warped_x, self.warped_y = self.x + 0.6 * warp_x, self.y + 0.6 * warp_y
 
     def patch(self, side, across, down, radii, edge=1.0):
         """Return a soft-edged patch, 1 in the middle; `edge` above 1 steepens its border."""
@@ -168,17 +168,21 @@ def _patches(place, spots, severity):
 def _spots(rng, count, sides):
     spots = []
     for order in range(count):
-        radius = rng.uniform(1.5, 3.0)
+        radius = rng.uniform(1.6, 3.3)
         spots.append(
             (
                 int(sides[order % len(sides)]),
                 rng.beta(4.5, 1.5),
                 0.25 + 0.75 * rng.beta(3.2, 1.8),
                 (radius * rng.uniform(0.6, 1.0), radius * rng.uniform(0.8, 1.4)),
-                rng.uniform(0.3, 0.6),
+                rng.uniform(0.25, 0.6),
             )
         )
     return spots
+
+
+def _saturated(filled):
+    return np.float32(0.75) * (1 - np.exp(-filled * np.float32(1.6)))
 
 
 def _covid(place, severity):
@@ -186,7 +190,7 @@ def _covid(place, severity):
     sides = (first, -first, first, -first) if place.rng.random() < 0.85 else (first, first, first, -first)
     spots = _spots(place.rng, int(place.rng.integers(8, 13)), sides)
     glass = _patches(place, spots, severity) * place.mottled(0.45)
-    return np.minimum(glass, 0.75) + np.float32(0.25 * severity) * _web(
+    return _saturated(glass) + np.float32(0.2 * severity) * _web(
         place.number, place.seed
     ) * np.minimum(2 * glass, 1)
 
@@ -194,16 +198,19 @@ def _covid(place, severity):
 def _sars(place, severity):
     first = place.rng.choice((-1, 1))
     spots = _spots(place.rng, int(place.rng.integers(6, 9)), (first, first, first, -first))
-    spots[0] = (int(first), place.rng.uniform(0.4, 0.8), place.rng.uniform(0.5, 0.85), (2.6, 2.4), 0.6)
-    return np.minimum(_patches(place, spots, severity) * place.mottled(0.35), 0.85)
+    spots[0] = (int(first), place.rng.uniform(0.4, 0.8), place.rng.uniform(0.5, 0.85), (2.6, 2.4), 0.75)
+    return _saturated(_patches(place, spots, severity) * place.mottled(0.35))
 
 
 def _bacterial(place, severity):
     rng = place.rng
     side, across, down, radii, fissure = _LOBES[rng.choice(len(_LOBES), p=_LOBE_ODDS)]
     across = float(np.clip(across + rng.normal(0, 0.1), 0.15, 0.8))
-    grown = 0.55 + 0.6 * severity
-    solid = place.patch(side, across, down, (radii[0] * grown, radii[1] * grown), edge=1.5)
+    grown = 0.65 + 0.5 * severity
+    if fissure:
+        # Consolidation stands on the fissure that stops it: half a half-axis away, the lung being 20 cm tall.
+        down = fissure[0] - fissure[2] * 0.5 * radii[1] * grown / 20
+    solid = place.patch(side, across, down, (radii[0] * grown, radii[1] * grown), edge=1.2)
     dense = rng.uniform(0.5, 0.85) * (0.5 + 0.5 * severity)
     if fissure:
         level = anatomy.lung_point(side, across, fissure[0], place.patient, place.pose)[1]

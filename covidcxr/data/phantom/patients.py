@@ -213,7 +213,7 @@ def draw_pose(patient, image, seed):
         scatter=float(rng.uniform(0.5, 0.9) if bedside else rng.uniform(0.2, 0.45)),
         low=float(rng.normal(0, 0.05)),
         high=float(rng.normal(0, 0.05)),
-        curve=float(np.exp(rng.normal(0, 0.12))),
+        curve=float(np.exp(rng.normal(-0.12, 0.14))),
         crisp=float(rng.uniform(0.3, 1.3)),
         heel=float(rng.normal(0, 0.12)),
         vignette=float(rng.uniform(0, 0.35)),

@@ -99,7 +99,7 @@ def _body(patient, image, size, seed):
     uneven = _warped(grid, disease.texture(patient, seed))
     # Shallow breath crowds the bases; it does so in health, too.
     crowded = np.clip((grid.Y + 4) * np.float32(0.012 * (1 + pose.breath)), 0, 0.3)
-    air = chest.air * (1 - crowded) * (1 + np.float32(0.035) * uneven)
+    air = chest.air * (1 - crowded) * (1 + np.float32(0.024) * uneven)
     air -= vessels.on(grid, patient, seed, person.vessels) * np.minimum(air, 1)
     return _Body(grid, chest, bone, np.maximum(air, 0))
 

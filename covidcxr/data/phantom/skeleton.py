@@ -30,7 +30,7 @@ def _spine(grid, patient):
     waist = half * (1.0 - 0.10 * np.sin(np.pi * phase))
     shape = np.sqrt(np.maximum(1 - _fourth(across / waist), 0))
     neck = np.clip((height + 19) / 7, 0.45, 1)
-    bone[:, columns] = neck * shape * (0.3 + 0.4 * body)
+    bone[:, columns] = neck * shape * (0.24 + 0.34 * body)
     eye = ((np.abs(across) - 0.95) / 0.42) ** 2 + ((phase - 0.36) / 0.22) ** 2
     process = (across / 0.33) ** 2 + ((phase - 0.8) / 0.32) ** 2
     bone[:, columns] += 0.4 * np.sqrt(np.maximum(1 - eye, 0)) + 0.35 * np.sqrt(np.maximum(1 - process, 0))
@@ -73,15 +73,15 @@ def _ring(x, y, slope, share, half, patient):
     rib = np.clip(np.rint(level), -1, _RIBS)
     away = (base - rib * (1 + np.float32(grow) * rib)) * np.float32(gap)
     away /= np.sqrt(1 + slope * slope)
-    away /= 0.50 + 0.02 * rib if half < 0 else 0.60 + 0.02 * rib
+    away /= 0.46 + 0.018 * rib if half < 0 else 0.58 + 0.02 * rib
     away *= away
     outer = np.sqrt(np.maximum(1 - away, 0))
-    inner = np.sqrt(np.maximum(1 - away * np.float32(1.45), 0))
+    inner = np.sqrt(np.maximum(1 - away * np.float32(1.4), 0))
     if half > 0:
         end = np.clip((share - 0.5) * 6, 0, 1)
-        return (0.46 * outer - 0.26 * inner) * end * (rib < 7) * (rib >= 0)
+        return (0.56 * outer - 0.34 * inner) * end * (rib < 7) * (rib >= 0)
     head = np.clip((np.abs(x) - 1.6) * 1.5, 0, 1)
-    return (0.82 * outer - 0.46 * inner) * head
+    return (1.15 * outer - 0.72 * inner) * head
 
 
 def _girdle(grid, patient, bone):
@@ -103,11 +103,11 @@ def _clavicle(grid, patient, side, bone):
     pose = grid.pose
     rise = patient.clavicle + 0.9 * pose.shrug
     reach = 14.3 * patient.breadth
-    window = grid.window(side * (reach / 2 + 0.6), -10.6 - rise / 2, reach / 2 + 0.6, rise / 2 + 2.6)
+    window = grid.window(side * (reach / 2 + 0.6), -9.9 - rise / 2, reach / 2 + 0.6, rise / 2 + 2.6)
     distance = side * (grid.X[window] - np.float32(0.3 * pose.turn))
     share = np.clip((distance - 1.9) / np.float32(reach - 1.9), 0, 1)
     # The S of the collar bone: forward bow near the sternum, backward bow near the shoulder.
-    line = -9.3 - rise * share * (1.55 - 0.55 * share) - 0.55 * np.sin(2 * np.pi * share)
+    line = -8.6 - rise * share * (1.55 - 0.55 * share) - 0.55 * np.sin(2 * np.pi * share)
     slope = (rise * (1.55 - 1.1 * share) + 0.55 * 2 * np.pi * np.cos(2 * np.pi * share)) / np.float32(reach)
     radius = 0.58 + 0.5 * (share - 0.45) ** 2 + 0.25 * np.exp(-((share / 0.1) ** 2))
     away = ((grid.Y[window] - line) / (np.sqrt(1 + slope * slope) * radius)) ** 2

@@ -39,7 +39,7 @@ def draw(patient, seed, points):
         level = 255 * _density(step) / _FULL * min(1.0, 2 * radius * scale / thickness)
         corners = np.rint(((segments + SPAN) * scale - 0.5) * 16).astype(np.int32)
         cv2.polylines(canvas, list(corners), False, min(255, level), thickness, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(canvas, (0, 0), 0.06 * scale)
+    return cv2.GaussianBlur(canvas, (0, 0), 0.035 * scale)
 
 
 def on(grid, patient, seed, calibre):
@@ -58,7 +58,7 @@ def _radius(step):
 
 def _density(step):
     """Thickness along the ray, cm: artery, vein and bronchial wall run in one bundle."""
-    return 4.6 * _radius(step)
+    return 4.8 * _radius(step)
 
 
 def _grow(rng, side):

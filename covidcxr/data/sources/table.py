@@ -74,6 +74,9 @@ def _renaming(path, columns):
     renaming = {}
     for name, spellings in _SPELLINGS.items():
         found = [spelling for spelling in spellings if spelling in columns]
+        if name == "label" and "label" in columns:
+            # Beside a label, a finding or diagnosis is what the source said, not the class.
+            found = ["label"]
         if len(found) > 1 and name in ("path", "label"):
             raise DataError(f"{path}: columns {found[0]} and {found[1]} both mean {name}; keep one")
         if found:

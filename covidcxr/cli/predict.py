@@ -1,0 +1,83 @@
+"""`covidcxr predict MODEL IMAGE|FOLDER...`: class probabilities as CSV or JSON."""
+
+import sys
+
+
+def add_parser(commands):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "predict",
+        help="class probabilities for images, as CSV or JSON",
+        description="Predict class probabilities, preparing images as the model file says. Not a medical device.",
+    )
+    parser.add_argument("model", metavar="MODEL.h5", help="a model of this package")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE|FOLDER", help="files, or folders searched recursively"
+    )
+    parser.add_argument("--format", choices=("csv", "json"), help="default: by the ending of --out, else csv")
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: standard output)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    """Predict and write; images that cannot be read are named on stderr and kept as rows with an error."""
+    from covidcxr.cli.console import positive, quiet_tensorflow
+    from covidcxr.models.files import read_info
+
+    positive(args.batch_size, "--batch-size")
+    info = read_info(args.model)
+    from covidcxr.inference import expand
+
+    files = expand(args.images)
+    quiet_tensorflow()
+    result, errors = _predict(args, info, files)
+    _write(result, args)
+    if errors:
+        print(f"covidcxr: {len(errors)} of {len(files)} images could not be read", file=sys.stderr)
+    return 2 if len(errors) == len(files) else 0
+
+
+def _predict(args, info, files):
+    import pandas as pd
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from covidcxr import inference
+    from covidcxr.models.files import load_model
+
+    errors = {}
+
+    def on_bad(index, error):
+        errors[index] = str(error)
+        print(f"covidcxr: {error}", file=sys.stderr)
+
+    model = load_model(args.model)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("predict", total=len(files))
+        probabilities = inference.predict_files(
+            model, files, args.batch_size, on_bad, lambda done: bar.update(task, completed=done)
+        )
+    result = inference.table(probabilities, info.class_names)
+    result.insert(0, "path", [str(path) for path in files])
+    return pd.concat([result, _error_column(errors, len(files))], axis=1), errors
+
+
+def _error_column(errors, count):
+    import pandas as pd
+
+    return pd.Series([errors.get(index, "") for index in range(count)], name="error")
+
+
+def _write(result, args):
+    from covidcxr.atomic import write_text
+
+    kind = args.format or ("json" if str(args.out).endswith(".json") else "csv")
+    if kind == "json":
+        text = result.to_json(orient="records", indent=2, double_precision=10) + "\n"
+    else:
+        text = result.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    if args.out:
+        write_text(args.out, text)
+    else:
+        sys.stdout.write(text)

@@ -1,0 +1,156 @@
+"""Score a model on labelled images that it was not trained on, with an explicit mapping of classes."""
+
+from dataclasses import dataclass
+
+from covidcxr.atomic import make_folder, write_csv, write_json
+from covidcxr.errors import DataError, OptionError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's score on a set of labelled images.
+
+    Attributes
+    ----------
+    predictions : covidcxr.evaluation.predictions.Predictions
+    summary : dict
+        Result of :func:`covidcxr.evaluation.intervals.summarise`.
+    metrics : dict
+        Result of :func:`covidcxr.evaluation.metrics.compute`.
+    exclusions : tuple of covidcxr.data.records.Exclusion
+    """
+
+    predictions: object
+    summary: dict
+    metrics: dict
+    exclusions: tuple
+
+    def write(self, folder):
+        """Write predictions.csv, metrics.json and exclusions.csv into a folder."""
+        import pandas as pd
+
+        folder = make_folder(folder)
+        self.predictions.write_csv(folder / "predictions.csv")
+        write_json(folder / "metrics.json", {**self.metrics, "intervals": self.summary})
+        rows = [vars(item) for item in self.exclusions]
+        write_csv(folder / "exclusions.csv", pd.DataFrame(rows, columns=["path", "source", "reason"]))
+
+    def print(self):
+        """Print the table of results and what was left out."""
+        from collections import Counter
+
+        from rich.console import Console
+
+        from covidcxr.evaluation.tables import result_rows, results_table
+
+        console = Console(highlight=False)
+        title = f"{self.summary['images']} images of {self.summary['patients']} patients"
+        console.print(results_table(result_rows(self.summary), title=title))
+        for reason, number in sorted(Counter(item.reason for item in self.exclusions).items()):
+            console.print(f"left out: {number} images, {reason}", markup=False)
+        console.print("Not a medical device: no result here says anything about a patient.")
+
+
+def labelled_images(data, class_names, *, mapping=None, sources=None, split_file=None, split=None):
+    """Read images and keep those whose label is, or is mapped to, a class of the model.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder with public sets, class folders, or a CSV of records.
+    class_names : sequence of str
+        Of the model.
+    mapping : mapping of str to str, optional
+        Label of the data to class of the model.
+    sources : mapping of str to str, optional
+        Class to the only source it is taken from.
+    split_file : path-like, optional
+        A split.csv; images outside it are left out.
+    split : str, optional
+        The split to keep.
+
+    Returns
+    -------
+    Records
+        Labels are classes of the model; all else is among the exclusions.
+
+    Raises
+    ------
+    DataError
+        If nothing is left, or only one class.
+    OptionError
+        If a mapping names an unknown class.
+    """
+    from covidcxr.data import sources as source_room
+
+    records = source_room.read(data)
+    records = _mapped(records, class_names, mapping or {})
+    known = records.table["label"].isin(class_names)
+    records = records.where(known, reason="label is no class of the model (map it with --map LABEL=CLASS)")
+    for label, source in (sources or {}).items():
+        table = records.table
+        kept = (table["label"] != label) | (table["source"] == source)
+        records = records.where(kept, reason=f"{label} of another source than {source}")
+    records = _in_split(records, split_file, split)
+    if len(records.classes()) < 2:
+        found = ", ".join(records.classes()) or "none"
+        raise DataError(
+            f"{data}: needs images of two of the model's classes {', '.join(class_names)}; found {found}"
+        )
+    return records
+
+
+def evaluate(model, records, *, seed=0, batch_size=32):
+    """Predict and measure.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Loaded by :func:`covidcxr.load_model`.
+    records : Records
+        Of :func:`labelled_images`.
+    seed : int
+        Of the bootstrap.
+    batch_size : int
+
+    Returns
+    -------
+    Evaluation
+    """
+    from covidcxr.data.screening import screen
+    from covidcxr.evaluation import intervals, metrics
+    from covidcxr.evaluation.predictions import Predictions
+    from covidcxr.inference import predict_files
+    from covidcxr.models.files import info_of
+
+    records = screen(records)
+    probabilities = predict_files(model, records.files(), batch_size)
+    predictions = Predictions.from_arrays(records.table, info_of(model).class_names, probabilities)
+    summary = intervals.summarise(predictions, seed=seed)
+    return Evaluation(predictions, summary, metrics.compute(predictions), records.exclusions)
+
+
+def _mapped(records, class_names, mapping):
+    strange = sorted(set(mapping.values()) - set(class_names))
+    if strange:
+        raise OptionError(f"--map ...={strange[0]}: the model has the classes {', '.join(class_names)}")
+    absent = sorted(set(mapping) - set(records.table["label"]))
+    if absent:
+        raise OptionError(
+            f"--map {absent[0]}=...: no image has this label (labels: {', '.join(records.classes())})"
+        )
+    return records.with_columns(label=records.table["label"].replace(mapping))
+
+
+def _in_split(records, split_file, split):
+    from covidcxr.data import splits
+
+    if split_file:
+        listed = set(splits.read(split_file).table["path"])
+        inside = records.table["path"].isin(listed)
+        records = splits.from_csv(records.where(inside, reason=f"not in {split_file}"), split_file)
+    if not split:
+        return records
+    if "split" not in records.table:
+        raise OptionError(f"--split {split}: the data has no column split; give --split-file CSV")
+    return records.where(records.table["split"] == split, reason=f"not in the split {split}")

@@ -1,0 +1,234 @@
+"""Carry out a plan: images, network, stages, scores, files."""
+
+import dataclasses
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidcxr.errors import OptionError
+from covidcxr.papers import folder as run_folder
+from covidcxr.papers import images, results, show
+from covidcxr.papers.plan import RunOptions, resolve
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper that can be run.
+
+    Attributes
+    ----------
+    recipe : covidcxr.papers.recipe.Recipe
+    """
+
+    recipe: object
+
+    def run(self, **options):
+        """Train and score the paper's model.
+
+        Parameters
+        ----------
+        **options
+            Fields of :class:`covidcxr.papers.plan.RunOptions`.
+
+        Returns
+        -------
+        covidcxr.papers.results.RunResult
+            With `history`, `predictions`, `metrics`, `model`, `folder` and a table of results.
+
+        Raises
+        ------
+        CovidcxrError
+            If an option, the data, the weights or the run folder cannot be used; nothing is trained then.
+        """
+        known = {field.name for field in dataclasses.fields(RunOptions)}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise OptionError(f"unknown option '{unknown[0]}' (options: {', '.join(sorted(known))})")
+        return _run(self.recipe, RunOptions(**options))
+
+    def print(self):
+        """Print recipe, deviations and claims."""
+        show.print_recipe(self.recipe)
+
+    def __repr__(self):
+        return f"<covidcxr paper {self.recipe.key}: {self.recipe.title}>"
+
+
+def _run(recipe, options):
+    if options.resume and not options.out:
+        raise OptionError("--resume needs --out DIR, the folder of the run to go on with")
+    if options.resume:
+        run_folder.check(options.out, overwrite=False, resume=True)
+        options = _stored_options(recipe, options)
+    plan = resolve(recipe, options)
+    run_folder.check(plan.out, overwrite=options.overwrite, resume=options.resume)
+    records = _records(plan)
+    model, weights = _network(plan, records)
+    folder = run_folder.prepare(plan.out, overwrite=options.overwrite)
+    _write_inputs(plan, records, weights, folder)
+    batches = feeds(plan, records)
+    model, history = _train(plan, records, model, batches, folder)
+    attach_info(model, _info(plan))
+    return results.finish(plan, records, model, history, batches.validation, folder)
+
+
+def _records(plan):
+    from covidcxr.data import splits
+
+    records = images.gather(plan, progress=show.step)
+    written = Path(plan.out) / run_folder.SPLIT
+    return splits.from_csv(records, written) if plan.options.resume and written.is_file() else records
+
+
+def _network(plan, records):
+    """Build the network with its starting weights.
+
+    Returns
+    -------
+    (keras.Model, WeightsReport)
+    """
+    import keras
+
+    from covidcxr.models.calibration import calibrate_batchnorm
+    from covidcxr.models.pretrained import find_weights
+    from covidcxr.models.weight_files import load_into
+
+    found = find_weights(plan.network.backbone, plan.options.weights, input_size=plan.network.input_size[0])
+    show.step(f"building {plan.network.title}")
+    keras.utils.set_random_seed(plan.options.seed)
+    model = plan.network.build(classes=len(plan.data_set.class_names), dropout=plan.dropout)
+    report = load_into(model, found, partial=plan.options.partial_weights)
+    if found.kind == "none":
+        show.step(
+            "no pretrained weights: fitting the frozen layers' batch-norm statistics to training images"
+        )
+        calibrate_batchnorm(model, _calibration_images(plan, records))
+    return model, report
+
+
+def _calibration_images(plan, records, count=128):
+    training = records.where(records.table["split"] == "train")
+    rows = np.random.default_rng([plan.options.seed, 1]).permutation(len(training))[:count]
+    files = [training.files()[row] for row in sorted(rows)]
+    loader = preprocessing(plan)
+    return [loader.batch(files[i : i + plan.batch_size]) for i in range(0, len(files), plan.batch_size)]
+
+
+def preprocessing(plan):
+    """Return how this run's images are prepared, the same for training and for inference."""
+    return plan.recipe.augmentation.preprocessing(
+        plan.network.input_size, interpolation=plan.recipe.interpolation
+    )
+
+
+def feeds(plan, records):
+    """Return the batches that training and validation read.
+
+    Parameters
+    ----------
+    plan : Plan
+    records : Records
+        With the column `split`.
+
+    Returns
+    -------
+    covidcxr.training.stages.Feeds
+    """
+    from covidcxr.data.batches import evaluation_batches, training_batches
+    from covidcxr.training.stages import Feeds
+
+    loader = preprocessing(plan)
+    training = records.where(records.table["split"] == "train")
+    validation = records.where(records.table["split"] == "val")
+    seed = plan.options.seed
+    augmentation = plan.recipe.augmentation
+
+    def training_feed(first_epoch):
+        return training_batches(
+            training.files(),
+            one_hot(training, plan),
+            loader,
+            plan.batch_size,
+            augmentation=augmentation,
+            seed=seed,
+            first_epoch=first_epoch,
+        )
+
+    scored = evaluation_batches(
+        validation.files(),
+        one_hot(validation, plan),
+        loader,
+        plan.batch_size,
+        augmentation=augmentation if plan.protocol.augment_evaluation else None,
+        seed=seed,
+        stream=1,
+    )
+    return Feeds(training_feed, scored)
+
+
+def one_hot(records, plan):
+    """Return the labels as float32 rows (n, classes) in the order of the data set's class names."""
+    names = np.array(plan.data_set.class_names)
+    return (records.table["label"].to_numpy()[:, None] == names[None, :]).astype(np.float32)
+
+
+def _train(plan, records, model, batches, folder):
+    from covidcxr.training.callbacks import EpochProgress
+    from covidcxr.training.stages import run_stages
+
+    show.step(
+        f"training {plan.total_epochs} epochs on {int((records.table['split'] == 'train').sum())} images"
+    )
+    with EpochProgress(plan.total_epochs) as progress:
+        return run_stages(
+            model,
+            plan.stages,
+            batches,
+            folder,
+            seed=plan.options.seed,
+            keep=plan.protocol.keep,
+            resume=plan.options.resume,
+            callbacks=[progress],
+        )
+
+
+def _write_inputs(plan, records, weights, folder):
+    from covidcxr import environment
+    from covidcxr.data import splits
+
+    if plan.options.resume:
+        return
+    splits.write(records, folder / run_folder.SPLIT)
+    results.write_exclusions(records, folder)
+    run_folder.write_config(
+        folder,
+        {
+            "paper": plan.recipe.key,
+            "command": environment.command_line(),
+            "options": {**dataclasses.asdict(plan.options), "data": str(plan.options.data), "out": plan.out},
+            "network": plan.network.title,
+            "classes": list(plan.data_set.class_names),
+            "stages": [dataclasses.asdict(stage) for stage in plan.stages],
+            "batch_size": plan.batch_size,
+            "dropout": plan.dropout,
+            "augmentation": plan.recipe.augmentation.to_dict(),
+            "preprocessing": preprocessing(plan).to_dict(),
+            "protocol": dataclasses.asdict(plan.protocol),
+            "data_root": str(records.root),
+            "notes": list(records.notes),
+            "weights": dataclasses.asdict(weights),
+            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "environment": environment.describe(),
+        },
+    )
+
+
+def _stored_options(recipe, options):
+    """Resume with the options that the run was started with: others would make another run."""
+    config = run_folder.read_config(options.out)
+    if config.get("paper") != recipe.key:
+        raise OptionError(f"{options.out}: holds a run of {config.get('paper')}, not of {recipe.key}")
+    stored = {**config["options"], "out": options.out, "overwrite": False, "resume": True}
+    return RunOptions(**stored)

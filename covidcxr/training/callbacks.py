@@ -1,0 +1,115 @@
+"""Keras callbacks of every run: repeatable dropout, epoch records, TensorBoard, progress."""
+
+import time
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def stage_callbacks(stage_name, checkpoints, seed):
+    """Return the callbacks that every stage runs with, in the order they must act."""
+    logs = str(checkpoints.folder / "logs")
+    return [
+        RepeatableNoise(seed),
+        keras.callbacks.TensorBoard(log_dir=logs, write_graph=False),
+        EpochRecord(stage_name, checkpoints),
+    ]
+
+
+class RepeatableNoise(keras.callbacks.Callback):
+    """Reseed every layer that draws noise from (seed, epoch, layer), so that a resumed epoch draws the same.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the state of every seed generator in the model."""
+        for number, layer in enumerate(self.model._flatten_layers(include_self=False)):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                state = np.random.SeedSequence([self.seed, epoch, number]).generate_state(2)
+                generator.state.assign(state.astype(generator.state.dtype))
+
+
+class EpochRecord(keras.callbacks.Callback):
+    """Hand every finished epoch to the checkpoints, with its stage, learning rate and duration."""
+
+    def __init__(self, stage_name, checkpoints):
+        super().__init__()
+        self.stage_name = stage_name
+        self.checkpoints = checkpoints
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the epoch."""
+        row = {"epoch": epoch + 1, "stage": self.stage_name}
+        row.update({name: float(value) for name, value in (logs or {}).items()})
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(time.perf_counter() - self._began, 3)
+        self.checkpoints.save(self.model, row)
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """A bar while an epoch runs on a terminal, and one line when it ends anywhere.
+
+    Parameters
+    ----------
+    total_epochs : int
+    console : rich.console.Console, optional
+        Default: standard error.
+    """
+
+    def __init__(self, total_epochs, console=None):
+        super().__init__()
+        self.total_epochs = total_epochs
+        self.console = console or Console(stderr=True)
+        self._bar = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Open the bar."""
+        columns = (
+            TextColumn(f"epoch {epoch + 1}/{self.total_epochs}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        self._bar = Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        )
+        self._task = self._bar.add_task("", total=self.params.get("steps"), state="")
+        self._bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Advance the bar."""
+        self._bar.update(self._task, completed=batch + 1, state=_figures(logs, ("loss", "accuracy")))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Replace the bar by a line."""
+        self._bar.stop()
+        names = ("loss", "accuracy", "val_loss", "val_accuracy")
+        self.console.print(f"epoch {epoch + 1}/{self.total_epochs}  {_figures(logs, names)}", highlight=False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # An error inside an epoch leaves the bar open, and the message would be drawn over.
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _figures(logs, names):
+    return "  ".join(f"{name} {float(logs[name]):.4f}" for name in names if name in (logs or {}))
