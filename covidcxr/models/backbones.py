@@ -1,0 +1,128 @@
+"""Backbones by name: what is known of each, and the network itself without its classifier."""
+
+import difflib
+import importlib
+import warnings
+
+from covidcxr.errors import ModelError
+from covidcxr.models.backbone_table import BACKBONES, Backbone
+
+_BY_KEY = {backbone.key: backbone for backbone in BACKBONES}
+
+
+def register(backbone):
+    """Add a network that is not in ``keras.applications`` to the registry.
+
+    Parameters
+    ----------
+    backbone : Backbone
+
+    Returns
+    -------
+    Backbone
+        The same.
+
+    Raises
+    ------
+    ModelError
+        If another network has that key.
+    """
+    if _BY_KEY.setdefault(backbone.key, backbone) != backbone:
+        raise ModelError(f"backbone {backbone.key!r}: already registered; choose another key")
+    return backbone
+
+
+def keys():
+    """Return the known keys, in the order of registration."""
+    return tuple(_BY_KEY)
+
+
+def get(key):
+    """Return what is known of a backbone.
+
+    Parameters
+    ----------
+    key : str
+        Case, ``-``, ``_`` and blanks do not matter: ``"MobileNetV2"`` finds ``"mobilenet_v2"``.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ModelError
+        If there is none of that name; near matches are named.
+
+    Examples
+    --------
+    >>> get("MobileNetV2").parameters
+    2257984
+    """
+    by_spelling = {_bare(known): known for known in _BY_KEY}
+    if _bare(key) in by_spelling:
+        return _BY_KEY[by_spelling[_bare(key)]]
+    near = difflib.get_close_matches(_bare(key), by_spelling, n=3, cutoff=0.5)
+    if near:
+        raise ModelError(
+            f"backbone {key!r}: not known; did you mean {' or '.join(by_spelling[n] for n in near)}?"
+        )
+    raise ModelError(f"backbone {key!r}: not known; choose one of {', '.join(_BY_KEY)}")
+
+
+def build(key, input_shape, weights=None, pooling=None, alpha=1.0):
+    """Build a backbone without its classifier. Nothing is downloaded.
+
+    Parameters
+    ----------
+    key : str or Backbone
+    input_shape : tuple of int
+        (height, width, channels).
+    weights : path-like, optional
+        File or SavedModel folder to fill it from (see :func:`covidcxr.models.weight_files.load_into`);
+        without it the weights are random, from Keras' current seed.
+    pooling : {"avg", "max"}, optional
+        Global pooling after the last feature map.
+    alpha : float, optional
+        Width multiplier; only MobileNet and MobileNetV2 have one.
+
+    Returns
+    -------
+    keras.Model
+        float32 images (n, height, width, channels) in the range that `Backbone.value_range` tells, to a
+        feature map or, with `pooling`, to (n, features).
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, or the network cannot take that shape or width.
+    """
+    backbone = key if isinstance(key, Backbone) else get(key)
+    module, _, function = backbone.builder.partition(":")
+    options = {"input_shape": tuple(input_shape), "pooling": pooling, **_width(backbone, alpha)}
+    try:
+        with warnings.catch_warnings():
+            # MobileNet warns about ImageNet weights of other sizes even when it gets none.
+            warnings.filterwarnings("ignore", message=".*input_shape.*")
+            builder = getattr(importlib.import_module(module), function)
+            model = builder(weights=None, include_top=False, **options)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{backbone.key}: cannot be built for {options}: {reason}") from error
+    if weights is not None:
+        from covidcxr.models import pretrained, weight_files
+
+        weight_files.load_into(model, pretrained.find_weights(backbone.key, weights, alpha))
+    return model
+
+
+def _width(backbone, alpha):
+    if backbone.widths:
+        return {"alpha": alpha}
+    if alpha != 1.0:
+        raise ModelError(f"{backbone.key}: has no width multiplier; leave alpha at 1.0 (got {alpha})")
+    return {}
+
+
+def _bare(key):
+    return "".join(letter for letter in str(key).lower() if letter.isalnum())

@@ -1,0 +1,199 @@
+"""TensorFlow Hub's MobileNetV2, as ragab2022's listing names it, read into Keras' MobileNetV2.
+
+``hub.KerasLayer`` is a layer of Keras 2 and would tie a saved model to the module's folder. The module's
+variables are those of TF-Slim's MobileNetV2, the same network as Keras': same 3x3 padding at every size, same
+batch-norm epsilon (0.001). So the variables are copied, and the saved model needs neither the module nor
+TensorFlow Hub.
+
+Module: https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4 (Apache-2.0).
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+
+from covidcxr.errors import ModelError
+from covidcxr.models.heads import is_head
+
+RAGAB_HANDLE = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
+
+# Variables of the module that a feature extractor has no use for.
+_IGNORED = re.compile(r"(^|/)(global_step|Logits/.*|Predictions/.*)$")
+_BATCHNORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def load_module(place):
+    """Load a SavedModel folder, or a TensorFlow Hub address (which may download).
+
+    Parameters
+    ----------
+    place : path-like or str
+
+    Returns
+    -------
+    module
+        A callable with `variables`.
+
+    Raises
+    ------
+    ModelError
+        If there is no SavedModel, it is damaged, or the address cannot be reached.
+    """
+    try:
+        if str(place).startswith(("https://", "http://")):
+            import tensorflow_hub
+
+            return tensorflow_hub.load(str(place))
+        import tensorflow as tf
+
+        return tf.saved_model.load(str(place))
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{place}: cannot be loaded as a SavedModel ({reason}); "
+            "download the module's folder and give its path, or choose --weights imagenet"
+        ) from error
+
+
+def load_into(model, place):
+    """Fill a MobileNetV2, bare or under a head, from TensorFlow Hub's module.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With the layer names of ``keras.applications.MobileNetV2``.
+    place : path-like or str
+        See :func:`load_module`.
+
+    Returns
+    -------
+    covidcxr.models.weight_files.WeightsReport
+
+    Raises
+    ------
+    ModelError
+        If the module cannot be loaded, or any variable is missing, left over or of another shape. The model
+        is then unchanged.
+    """
+    from covidcxr.models.weight_files import WeightsReport
+
+    values = module_values(load_module(place), place)
+    layers = [layer for layer in model.layers if layer.weights and not is_head(layer)]
+    names = {layer.name: [slim_name(layer.name, weight.name) for weight in layer.weights] for layer in layers}
+    _check(layers, names, values, place)
+    for layer in layers:
+        layer.set_weights([values[name] for name in names[layer.name]])
+    head = tuple(layer.name for layer in model.layers if layer.weights and is_head(layer))
+    return WeightsReport(tuple(layer.name for layer in layers), head, (), str(place), _sha256(place))
+
+
+def module_values(module, place="the module"):
+    """Return the module's variables by their TF-Slim names below ``MobilenetV2/``.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+    """
+    values = {}
+    for variable in _variables(module, place):
+        name = variable.name.partition(":")[0]
+        if _IGNORED.search(name):
+            continue
+        _, found, rest = name.rpartition("MobilenetV2/")
+        if not found:
+            raise ModelError(f"{place}: has a variable {name!r}, which no MobileNetV2 of TF-Slim has")
+        values[rest] = variable.numpy()
+    return values
+
+
+def _variables(module, place):
+    try:
+        return module.variables
+    except AttributeError as error:
+        raise ModelError(
+            f"{place}: a SavedModel that lists no variables; give a feature vector module of TensorFlow Hub"
+        ) from error
+
+
+def slim_name(layer, weight):
+    """Translate the names of a layer of Keras' MobileNetV2 and of one of its weights into TF-Slim's.
+
+    Raises
+    ------
+    ModelError
+        If it is no weight of that network.
+
+    Examples
+    --------
+    >>> slim_name("block_3_expand_BN", "gamma")
+    'expanded_conv_3/expand/BatchNorm/gamma'
+    >>> slim_name("expanded_conv_depthwise", "kernel")
+    'expanded_conv/depthwise/depthwise_weights'
+    """
+    if layer in _ENDS:
+        scope = _ENDS[layer]
+    else:
+        match = re.fullmatch(r"(expanded_conv|block_(\d+))_(expand|depthwise|project)(_BN)?", layer)
+        if not match:
+            raise ModelError(f"layer {layer}: not one of MobileNetV2, so no SavedModel of it can fill it")
+        number = f"_{match[2]}" if match[2] else ""
+        scope = f"expanded_conv{number}/{match[3]}"
+    if weight in _BATCHNORM:
+        return f"{scope}/BatchNorm/{weight}"
+    return f"{scope}/depthwise_weights" if scope.endswith("depthwise") else f"{scope}/weights"
+
+
+def check_against_module(model, module, images):
+    """Return how far a Keras model's features are from the module's, as the largest absolute difference.
+
+    Parameters
+    ----------
+    model : keras.Model
+        float32 RGB images in 0..1 to features (n, 1280): MobileNetV2 behind the scaling layer, pooled.
+    module : callable
+        As :func:`load_module` returns it.
+    images : numpy.ndarray
+        float32 (n, height, width, 3) in 0..1.
+
+    Returns
+    -------
+    float
+    """
+    ours = np.asarray(model(images, training=False))
+    theirs = np.asarray(module(images))
+    if ours.shape != theirs.shape:
+        raise ModelError(f"features of shape {ours.shape} cannot be held against the module's {theirs.shape}")
+    return float(np.abs(ours - theirs).max())
+
+
+_ENDS = {"Conv1": "Conv", "bn_Conv1": "Conv", "Conv_1": "Conv_1", "Conv_1_bn": "Conv_1"}
+
+
+def _check(layers, names, values, place):
+    wanted = {name for group in names.values() for name in group}
+    for odd, verb in ((sorted(wanted - set(values)), "lacks"), (sorted(set(values) - wanted), "also has")):
+        if odd:
+            raise ModelError(
+                f"{place}: {verb} {odd[0]} and {len(odd) - 1} others; "
+                "give a MobileNetV2 feature vector module"
+            )
+    for layer in layers:
+        for weight, name in zip(layer.weights, names[layer.name], strict=True):
+            if tuple(weight.shape) != values[name].shape:
+                raise ModelError(
+                    f"{place}: {name} has shape {values[name].shape}, "
+                    f"the network wants {tuple(weight.shape)}; is it of another width?"
+                )
+
+
+def _sha256(place):
+    from covidcxr.models.weight_files import sha256
+
+    variables = sorted(Path(str(place)).glob("variables/variables.data-*"))
+    if not variables:
+        return ""
+    if len(variables) == 1:
+        return sha256(variables[0])
+    return hashlib.sha256("".join(sha256(path) for path in variables).encode()).hexdigest()

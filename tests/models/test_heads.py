@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from covidcxr.errors import ModelError
+from covidcxr.models import backbones
+from covidcxr.models.freezing import freeze_layers, trainable_counts
+from covidcxr.models.heads import HeadSpec, classifier, nemati_head, ragab_head, ragab_prose_head
+
+
+def images(size, count=2):
+    return np.random.default_rng(0).random((count, size, size, 3), dtype=np.float32)
+
+
+def test_ragab2022_listing_has_the_printed_counts():
+    model = ragab_head()
+    assert model.count_params() == 2_260_546
+    assert trainable_counts(model) == (2_562, 2_257_984)
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.get_layer("head_dropout").rate == 0.4
+
+
+def test_ragab2022_listing_scales_as_the_module_does():
+    model = ragab_head(input_size=64)
+    import keras
+
+    features = keras.Model(model.input, model.get_layer("head_pooling").output)
+    reference = keras.applications.MobileNetV2(
+        input_shape=(64, 64, 3), include_top=False, weights=None, pooling="avg"
+    )
+    for layer in reference.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights() if layer.weights else [])
+    batch = images(64)
+    np.testing.assert_allclose(features(batch), reference(2 * batch - 1), atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("backbone", "features"), [("mobilenet", 1024), ("mobilenet_v2", 1280)])
+def test_ragab2022_prose(backbone, features):
+    model = ragab_prose_head(backbone=backbone)
+    assert model.input_shape == (None, 128, 128, 3)
+    assert trainable_counts(model)[0] == 2 * features + 2
+    assert not any(layer.name == "head_dropout" for layer in model.layers)
+
+
+def test_nemati2022_head():
+    model = nemati_head(backbones.build("mobilenet", (64, 64, 3)))
+    assert trainable_counts(model)[0] == (1024 * 64 + 64) + (64 * 2 + 2)
+    assert [layer.name for layer in model.layers[-3:]] == [
+        "head_dense_1",
+        "head_dropout",
+        "head_probabilities",
+    ]
+    assert model.get_layer("head_dense_1").activation.__name__ == "relu"
+
+
+def test_scaling_keeps_values_and_what_learns():
+    backbone = backbones.build("efficientnet_b0", (64, 64, 3), pooling="avg")
+    normalization = next(layer for layer in backbone.layers if layer.name.startswith("normalization"))
+    normalization.adapt_mean.assign([0.1, 0.2, 0.3])
+    normalization.finalize_state()
+    freeze_layers(backbone, 100, batchnorm="training")
+    plain, _ = trainable_counts(backbone)
+    batch = images(64)
+    expected = np.asarray(backbone(3 * batch + 1))
+    model = classifier(backbone, HeadSpec(2), input_scaling=(3.0, 1.0))
+    import keras
+
+    features = keras.Model(model.input, model.get_layer("head_probabilities").input)
+    np.testing.assert_allclose(features(batch), expected, rtol=1e-4, atol=1e-9)
+    assert expected.std() > 0
+    assert trainable_counts(model)[0] == plain + 2 * 1280 + 2
+
+
+def test_the_model_is_flat():
+    import keras
+
+    model = ragab_head(input_size=64)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    inner = keras.Model(model.input, [model.get_layer("out_relu").output, model.output])
+    maps, probabilities = inner(images(64))
+    assert maps.shape == (2, 2, 2, 1280)
+    np.testing.assert_allclose(np.sum(probabilities, axis=1), 1, atol=1e-6)
+
+
+def test_mixed_precision_gives_float32_probabilities():
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = ragab_head(input_size=64, alpha=0.35)
+        assert model.get_layer("Conv1").compute_dtype == "bfloat16"
+        assert str(np.asarray(model(images(64))).dtype) == "float32"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("spec", [HeadSpec(1), HeadSpec(2, dropout=1.0), HeadSpec(2, pooling="sum")])
+def test_meaningless_heads_are_refused(spec):
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(ModelError):
+        classifier(keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs)), spec)
+
+
+@pytest.mark.parametrize(("pooling", "features"), [("avg", 4), ("max", 4), ("flatten", 4 * 36)])
+def test_pooling(pooling, features):
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    assert classifier(backbone, HeadSpec(3, pooling=pooling)).layers[-1].kernel.shape == (features, 3)
