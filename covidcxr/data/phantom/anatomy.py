@@ -7,7 +7,7 @@ import numpy as np
 from covidcxr.data.phantom.grid import capsule, ellipsoid, profile
 
 APEX = -13.4
-WIDEST = 6.0
+WIDEST = 8.0
 HALF_WIDTH = 13.6
 _MEDIAL = 0.4
 _APEX_X = 5.0
@@ -63,7 +63,7 @@ def build(grid, patient):
 def cage(y, patient):
     """Return the inside of the rib cage at heights `y`: lateral and medial distance, half-depth (cm)."""
     rise = np.clip((WIDEST - y) / (WIDEST - APEX), 0, None)
-    taper = np.maximum(1 - np.minimum(rise, 1) ** 2.5, 0) ** 0.38
+    taper = np.maximum(1 - np.minimum(rise, 1) ** 2.5, 0) ** 0.44
     low = np.maximum(y - WIDEST, 0)
     apex_x = _APEX_X * patient.breadth
     lateral = apex_x + (HALF_WIDTH * patient.breadth - apex_x - 0.012 * low * low) * taper

@@ -9,6 +9,9 @@ SOFT = 0.20
 LUNG = 0.055
 BONE = 0.38
 _HARDENING = 0.022
+# Blur of the detector: of its pixels (in pixels) and of focus and screen (cm), as standard deviations.
+_APERTURE = 0.4
+_UNSHARP = 0.05
 
 
 def attenuation(soft, air, hollow, bone):
@@ -52,7 +55,7 @@ def expose(line, pose, rng):
     noise = rng.standard_normal(line.shape, dtype=np.float32)
     noise *= np.sqrt(signal / quanta)
     signal += noise
-    signal = cv2.GaussianBlur(signal, (0, 0), max(0.35, 0.085 * size / pose.field))
+    signal = cv2.GaussianBlur(signal, (0, 0), float(np.hypot(_APERTURE, _UNSHARP * size / pose.field)))
     return -np.log(np.maximum(signal, np.float32(1e-4)))
 
 

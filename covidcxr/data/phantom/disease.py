@@ -190,9 +190,9 @@ def _covid(place, severity):
     sides = (first, -first, first, -first) if place.rng.random() < 0.85 else (first, first, first, -first)
     spots = _spots(place.rng, int(place.rng.integers(8, 13)), sides)
     glass = _patches(place, spots, severity) * place.mottled(0.45)
-    return _saturated(glass) + np.float32(0.2 * severity) * _web(
-        place.number, place.seed
-    ) * np.minimum(2 * glass, 1)
+    return _saturated(glass) + np.float32(0.2 * severity) * _web(place.number, place.seed) * np.minimum(
+        2 * glass, 1
+    )
 
 
 def _sars(place, severity):
@@ -208,7 +208,7 @@ def _bacterial(place, severity):
     across = float(np.clip(across + rng.normal(0, 0.1), 0.15, 0.8))
     grown = 0.65 + 0.5 * severity
     if fissure:
-        # Consolidation stands on the fissure that stops it: half a half-axis away, the lung being 20 cm tall.
+        # Consolidation rests on the fissure that stops it: half a half-axis off, in a lung 20 cm tall.
         down = fissure[0] - fissure[2] * 0.5 * radii[1] * grown / 20
     solid = place.patch(side, across, down, (radii[0] * grown, radii[1] * grown), edge=1.2)
     dense = rng.uniform(0.5, 0.85) * (0.5 + 0.5 * severity)

@@ -121,11 +121,11 @@ class Pose:
     arms : float
         How far the arms stand out, cm.
     photons : float
-        Quanta per square cm behind 1 cm of nothing, the level of detector noise.
+        Quanta per square cm of the open beam; they set the noise.
     scatter : float
         Scattered to primary radiation behind the chest.
     low, high : float
-        Window of the display as shifts of its black and white points (factors around 0).
+        Shifts of the display's black and white, as shares of the step from lungs to spine.
     curve : float
         Exponent of the display curve.
     crisp : float

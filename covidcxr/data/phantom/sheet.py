@@ -12,7 +12,7 @@ _GAP = 3
 
 
 def contact_sheet(path, seed=0, per_class=6, *, tile=160):
-    """Write a contact sheet: a row a class, `per_class` patients each.
+    """Write a contact sheet: a row a class, `per_class` patients each; ``"pneumonia"`` would repeat two rows.
 
     Parameters
     ----------

@@ -60,7 +60,8 @@ def _ribs(grid, patient, chest, bone):
     for half in (-1, 1):
         y = grid.Y[rows] - half * deep * shorter * rise
         if half < 0:
-            y -= 0.9 * np.exp(-((distance - 2.0) ** 2) * np.float32(0.18)) * -1
+            # The neck of a rib climbs to its vertebra.
+            y += 0.9 * np.exp(-((distance - 2.0) ** 2) * np.float32(0.18))
         bone[rows] += _ring(grid.X[rows], y, slope, share, half, patient) * along
 
 
