@@ -1,6 +1,8 @@
 """Conversion of torchvision's state dicts: against PyTorch itself where it is installed."""
 
 import hashlib
+import struct
+import zipfile
 
 import keras
 import numpy as np
@@ -268,6 +270,50 @@ def test_a_new_head_is_left_alone_and_the_rest_loaded(resnet_state):
         np.testing.assert_array_equal(old, new)
     first = keras.ops.convert_to_numpy(model.get_layer("conv1").kernel)
     np.testing.assert_array_equal(first, resnet_state["conv1.weight"].transpose(2, 3, 1, 0))
+
+
+def written(path, state):
+    """Write a state dict as PyTorch's archive holds it, by hand: float32 alone, pickle protocol 2."""
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def numbers(values):
+        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
+
+    body = b"\x80\x02}("
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, (name, array) in enumerate(state.items()):
+            strides = [step // 4 for step in np.empty(array.shape, "f4").strides]
+            held = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
+            held += numbers([array.size])[1:-1] + b"tQ"
+            arguments = held + b"K\x00" + numbers(array.shape) + numbers(strides) + b"\x89}"
+            body += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"tR"
+            archive.writestr(f"net/data/{key}", np.ascontiguousarray(array, "<f4").tobytes())
+        archive.writestr("net/data.pkl", body + b"u.")
+
+
+def test_a_file_written_by_hand_fills_the_network(resnet_state, tmp_path):
+    written(tmp_path / "net.pth", resnet_state)
+    model = resnet18.build(classes=5, input_shape=(32, 32, 3))
+    assert load_file(model, tmp_path / "net.pth", "resnet18") == ()
+    for name, array in keras_state(model).items():
+        np.testing.assert_array_equal(array, resnet_state[name])
+    with pytest.raises(ModelError, match=r"net\.pth: tensor fc\.bias|net\.pth: tensor fc\.weight"):
+        load_file(resnet18.build(classes=2, input_shape=(32, 32, 3)), tmp_path / "net.pth", "resnet18")
+
+
+def test_auxiliary_heads_in_the_file_are_left_out_of_a_network_without_them():
+    state = keras_state(googlenet.build(classes=4, input_shape=(64, 64, 3), aux=True))
+    state["inception3a.branch1.bn.num_batches_tracked"] = np.array(3)
+    plain = googlenet.build(classes=4, input_shape=(64, 64, 3))
+    assert load_state_dict(plain, state, "googlenet") == ()
+    np.testing.assert_array_equal(plain.get_layer("fc").get_weights()[0], state["fc.weight"].T)
+    new = googlenet.build(classes=2, input_shape=(64, 64, 3), aux=True)
+    assert set(load_state_dict(new, state, "googlenet", new_head=True)) == {"fc", "aux1_fc2", "aux2_fc2"}
+    del state["aux1.fc1.bias"]
+    with pytest.raises(ModelError, match=r"lacks the tensor aux1\.fc1\.bias"):
+        load_state_dict(new, state, "googlenet", new_head=True)
 
 
 def test_a_network_without_top_leaves_the_top_out(resnet_state):
