@@ -56,11 +56,10 @@ def build(
     features, classify, size, minimum = choose(_VARIANTS, variant, "alexnet")
     inputs = image_input(input_shape, size, minimum)
     x = features(inputs)
-    if include_top:
-        x = classifier(classify(x), classes, classifier_activation, name="fc8")
-    else:
-        x = global_pool(x, pooling)
-    return keras.Model(inputs, x, name=name)
+    if not include_top:
+        return keras.Model(inputs, global_pool(x, pooling), name=name)
+    outputs = classifier(classify(x), classes, classifier_activation, name="fc8")
+    return keras.Model(inputs, outputs, name=name)
 
 
 def _torchvision_features(x):
