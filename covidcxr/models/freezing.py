@@ -46,6 +46,16 @@ def freeze_all(model, batchnorm="inference"):
     freeze_layers(model, len(model.layers), batchnorm)
 
 
+def unfreeze_all(model):
+    """Let every layer of a model learn, however it was frozen before.
+
+    Layer by layer: setting ``model.trainable`` alone leaves the layers of some functional models as they
+    were.
+    """
+    for layer in layers_within(model):
+        layer.trainable = True
+
+
 def trainable_counts(model):
     """Return how many parameters learn and how many do not, moving statistics among the latter.
 

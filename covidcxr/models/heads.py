@@ -112,12 +112,16 @@ def ragab_head(classes=2, dropout=0.4, input_size=224, alpha=1.0):
     return _frozen_classifier("mobilenet_v2", input_size, head, UNIT_TO_SIGNED, alpha)
 
 
-def ragab_prose_head(classes=2, backbone="mobilenet_v2", input_size=128, alpha=1.0):
-    """Build ragab2022's network as its prose has it (reading 2): 128x128, no dropout.
+def ragab_prose_head(classes=2, dropout=0.4, backbone="mobilenet_v2", input_size=128, alpha=1.0):
+    """Build ragab2022's network as its prose has it (reading 2): 128x128, MobileNet or MobileNetV2.
+
+    The prose feeds the generator's images, rescaled to 0..1 and centred, straight into keras.applications'
+    network, whose ImageNet weights want -1..1: kept as printed, so there is no scaling layer here.
 
     Parameters
     ----------
     classes : int, optional
+    dropout : float, optional
     backbone : {"mobilenet_v2", "mobilenet"}, optional
         The prose names both.
     input_size : int, optional
@@ -126,9 +130,10 @@ def ragab_prose_head(classes=2, backbone="mobilenet_v2", input_size=128, alpha=1
     Returns
     -------
     keras.Model
-        float32 RGB images (n, input_size, input_size, 3) in 0..1 to probabilities (n, classes).
+        float32 RGB images (n, input_size, input_size, 3), as the generator gives them, to probabilities
+        (n, classes).
     """
-    return _frozen_classifier(backbone, input_size, HeadSpec(classes), UNIT_TO_SIGNED, alpha)
+    return _frozen_classifier(backbone, input_size, HeadSpec(classes, dropout=dropout), None, alpha)
 
 
 def nemati_head(backbone, classes=2, dropout=0.5):
