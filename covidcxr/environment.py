@@ -45,7 +45,8 @@ def describe():
 
 def command_line():
     """Return the command as typed, without the interpreter's folder."""
-    return " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    program = os.path.basename(sys.argv[0])
+    return " ".join(["covidcxr" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def _devices():

@@ -110,7 +110,16 @@ def results_table(rows, title=None):
     -------
     rich.table.Table
     """
-    return _rich(RESULT_COLUMNS, [result_cells(row) for row in rows], title, numbers=(1, 2))
+    cells = [result_cells(row) for row in rows]
+    # Without a paper to compare with, or remarks, a column of dashes would only take room.
+    shown = [
+        i
+        for i in range(len(RESULT_COLUMNS))
+        if i in (0, 2) or any(row[i] not in ("", BLANK) for row in cells)
+    ]
+    header = [RESULT_COLUMNS[i] for i in shown]
+    numbers = [shown.index(i) for i in (1, 2) if i in shown]
+    return _rich(header, [[row[i] for i in shown] for row in cells], title, numbers=numbers)
 
 
 def counts_table(counts, title=None):

@@ -1,6 +1,7 @@
 """What a run leaves behind: model, predictions, metrics, figures, report, and the table it closes with."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,9 @@ class RunResult:
         from covidcxr.evaluation.tables import results_table
 
         console = Console(highlight=False)
-        console.print(results_table(self.rows, title=self.metrics["title"]))
+        console.print(self.metrics["title"], style="bold")
+        for section, rows in itertools.groupby(self.rows, key=lambda row: row["section"]):
+            console.print(results_table(list(rows), title=section))
         for note in self.notes:
             console.print(f"note: {note}")
         console.print(f"model:  {self.folder / run_folder.MODEL}\nreport: {self.folder / run_folder.REPORT}")
@@ -158,7 +161,9 @@ def _report(plan, records, scores, captions, folder):
             "protocol": f"{plan.options.protocol}: {plan.protocol.title}",
             "command": config["command"],
             "seed": plan.options.seed,
-            "results": scores.rows,
+            "results": [
+                {**row, "note": "; ".join(filter(None, (row["note"], row["section"])))} for row in scores.rows
+            ],
             "results_note": RESULTS_NOTE,
             "notes": records.notes,
             "counts": records.counts("split", "label"),

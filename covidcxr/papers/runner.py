@@ -70,7 +70,7 @@ def _run(recipe, options):
     _write_inputs(plan, records, weights, folder)
     batches = feeds(plan, records)
     model, history = _train(plan, records, model, batches, folder)
-    attach_info(model, _info(plan))
+    _describe(plan, model)
     return results.finish(plan, records, model, history, batches.validation, folder)
 
 
@@ -192,6 +192,23 @@ def _train(plan, records, model, batches, folder):
             resume=plan.options.resume,
             callbacks=[progress],
         )
+
+
+def _describe(plan, model):
+    from covidcxr import environment
+    from covidcxr.models.files import ModelInfo, attach_info
+
+    info = ModelInfo(
+        paper=plan.recipe.key,
+        network=plan.options.model,
+        protocol=plan.options.protocol,
+        class_names=plan.data_set.class_names,
+        preprocessing=preprocessing(plan).to_dict(),
+        seed=plan.options.seed,
+        versions=environment.versions(),
+        extra={"case": plan.options.case, "weights": str(plan.options.weights)},
+    )
+    attach_info(model, info)
 
 
 def _write_inputs(plan, records, weights, folder):

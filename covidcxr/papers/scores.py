@@ -130,15 +130,16 @@ def _published_rows(plan, claims, history, batch):
 
     last = history.iloc[-1]
     values = {"accuracy": float(last["val_accuracy"]), "loss": float(last["val_loss"])}
-    how = dict.fromkeys(values, "validation images, augmented, last epoch")
+    how = dict.fromkeys(values, "")
     if batch is not None:
         block = metrics.compute(batch, plan.recipe.positive_class)["positive"]
         values.update({name: block[name] for name in ("precision", "sensitivity", "f1")})
         values["roc_auc"] = _area_of_labels(block)
-        how.update(dict.fromkeys(("precision", "sensitivity", "f1"), f"one batch of {len(batch)}, augmented"))
-        how["roc_auc"] = f"one batch of {len(batch)}, from predicted labels as printed"
+        how.update(dict.fromkeys(("precision", "sensitivity", "f1"), f"one batch of {len(batch)}"))
+        how["roc_auc"] = f"one batch of {len(batch)}, hard labels"
     return [
         {
+            "section": "as the paper measures: validation images, augmented, after the last epoch",
             "measure": _TITLES[name],
             "paper": claims[name].value if name in claims else None,
             "value": value,
@@ -164,12 +165,13 @@ def _interval_rows(plan, claims, measured):
         claim = claims.get(name)
         rows.append(
             {
+                "section": _population(plan, measured),
                 "measure": _TITLES[name],
                 "paper": claim.value if claim else None,
                 "value": entry["value"],
                 "low": entry["low"],
                 "high": entry["high"],
-                "note": "; ".join(filter(None, (_population(plan, measured), claim.where if claim else ""))),
+                "note": claim.where if claim else "",
                 "percent": name != "roc_auc",
             }
         )
@@ -178,7 +180,7 @@ def _interval_rows(plan, claims, measured):
 
 def _population(plan, measured):
     noun = {"val": "validation", "test": "test"}[plan.protocol.headline]
-    return f"{measured['images']} {noun} images of {measured['patients']} patients, as they are"
+    return f"as they are: {measured['images']} {noun} images of {measured['patients']} patients"
 
 
 _TITLES = {

@@ -91,11 +91,12 @@ def run_stages(model, stages, feeds, folder, *, seed, keep="last", resume=False,
 
 def _run_stage(model, stage, feeds, checkpoints, seed, epoch, first, callbacks):
     from covidcxr.data.batches import clear_errors
+    from covidcxr.models.freezing import unfreeze_all
     from covidcxr.training.callbacks import stage_callbacks
 
     if epoch == first:
         if stage.trainable == "all":
-            model.trainable = True
+            unfreeze_all(model)
         model.compile(optimizer=stage.optimizer.build(), loss=stage.loss, metrics=["accuracy"])
     training = feeds.training(epoch)
     validation = [feeds.validation] if feeds.validation else []
@@ -107,5 +108,7 @@ def _run_stage(model, stage, feeds, checkpoints, seed, epoch, first, callbacks):
             epochs=first + stage.epochs,
             validation_data=validation[0].dataset if validation else None,
             callbacks=[*stage_callbacks(stage.name, checkpoints, seed), *callbacks],
+            # The stream is shuffled already; Keras would warn that it cannot.
+            shuffle=False,
             verbose=0,
         )
