@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 PHANTOM = "phantom"
-_ROWS = 12
+_ROWS = 40
 # The first set of ragab2022.
 _COUNT = ("covid19=102", "normal=207")
 
@@ -279,7 +279,7 @@ def _print_inventory(found, everything):
     console.print(f"{found.root}: {found.images} images, {found.patients} known patients")
     for name, title in _TITLES.items():
         table = found.tables[name]
-        if not len(table) or (name == "excluded" and not everything):
+        if not len(table):
             continue
         shown = len(table) if everything or name in ("counts", "exclusions") else _ROWS
         console.print()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr.data.records import concat
-from covidcxr.data.sources import covid_chestxray, folders, kermany, phantom, rsna, table
+from covidcxr.data.sources import covid_chestxray, folders, kermany, phantom, rahimzadeh, rsna, table
 from covidcxr.data.sources._listing import folder_names, image_names
 from covidcxr.errors import DataError, OptionError
 
@@ -214,5 +214,5 @@ def _completed(records, root, read_paths):
     )
     notes = tuple(
         f"{path}: holds images but no known data set; not read" for path in left if image_names(path)
-    )
+    ) + tuple(rahimzadeh.describe(path, records) for path in left if rahimzadeh.detect(path))
     return replace(records.with_columns(**gaps), notes=records.notes + notes)

@@ -115,6 +115,15 @@ def assign(records, lists, fold):
     return _annotated(result, plan.index[~plan.index.isin(names)], relabelled)
 
 
+def describe(folder, records):
+    """Say in a sentence what the lists in a folder name, and how much of it is among some records."""
+    listed = read_lists(folder).images
+    here = set(_listed_names(records.table["path"], listed["name"])) - {""}
+    found = listed["label"][listed["name"].isin(here)].value_counts()
+    shares = ", ".join(f"{found.get(label, 0)} of {number} {label}" for label, number in _totals(listed))
+    return f"{folder}: rahimzadeh2020's fold lists; of their images are here {shares}"
+
+
 def counts(lists, fold):
     """Count what each phase trains on, what is unique to it, and what is tested.
 
@@ -168,6 +177,10 @@ def _plan(lists, fold):
     plan = lists.images.set_index("name")
     plan["phase"] = pd.Series(phase, chosen.index).reindex(plan.index, fill_value=EVERY_PHASE)
     return plan.assign(split=np.where(plan.index.isin(chosen.index), "train", "test"))
+
+
+def _totals(listed):
+    return listed["label"].value_counts().sort_index().items()
 
 
 def _listed_names(paths, listed):
