@@ -5,14 +5,14 @@ X-Ray Images", Frontiers in Public Health 10:819156 (2022), doi:10.3389/fpubh.20
 
 | where in the paper | what it fixes | here |
 |---|---|---|
-| Fig. 2, Fig. 12 | TF-Hub MobileNetV2 feature vector, 224x224, frozen; dropout; dense 2; 2,260,546 parameters | `hub` |
+| Fig. 2, Fig. 12 | TF-Hub MobileNetV2 features, 224x224, frozen; dropout; dense 2; 2,260,546 parameters | `hub` |
 | steps 1-5 | keras.applications MobileNet or MobileNetV2 at 128x128, average pooling, dense 2 | `prose-...` |
 | Table 4 | ImageDataGenerator's parameters, for training and for testing | `AUGMENTATION` |
-| Fig. 3, Fig. 13 | A = 102 + 207, B = 102 + 414, 20 % for validation: 61 and 102 images, 13 + 4 steps of 32 | `DATA_SETS` |
+| Fig. 3, Fig. 13 | A = 102 + 207, B = 102 + 414; 20 % to validate: 61 and 102 images | `DATA_SETS` |
 | Evaluation Results | Adam 1e-3 for ten epochs, then 1e-5 for 31 | schedule `adam` |
 | step 5 | RMSprop 1e-4, binary cross-entropy | schedule `rmsprop` |
 
-About four minutes on two CPU cores for the default case (`covidcxr-train ragab2022 --data DIR`).
+The default case, `covidcxr-train ragab2022 --data DIR`, takes a minute or two on two CPU cores.
 """
 
 from functools import partial

@@ -101,7 +101,8 @@ class Claim:
     case : str
         Key of the case it belongs to.
     measure : str
-        ``accuracy``, ``loss``, ``precision``, ``sensitivity``, ``f1``, ``roc_auc`` (proportions, 0 to 1; of the positive class).
+        ``accuracy``, ``loss``, ``precision``, ``sensitivity``, ``f1``, ``roc_auc``; all but the first two of the
+        positive class.
     value : float
     where : str
         Table or figure.
