@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from covidcxr.data.preprocessing import Preprocessing
-from covidcxr.errors import ImageError, OptionError
+from covidcxr.errors import ImageError, ModelError, OptionError
 from covidcxr.models.dcgan import (
     DCGAN,
     SIZES,
@@ -172,6 +172,21 @@ def test_the_average_follows_the_generator():
         np.testing.assert_allclose(mean, expected, atol=1e-6)
 
 
+def test_mixed_precision_measures_in_float32_and_refuses_float16():
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        gan = made(run_eagerly=True)
+        found = gan.train_step(radiographs(4)[..., None] / np.float32(127.5) - 1)
+        keras.config.set_dtype_policy("mixed_float16")
+        with pytest.raises(ModelError, match="bfloat16"):
+            gan.compile()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert float(found["discriminator_loss"]) == pytest.approx(2 * np.log(2), abs=0.5)
+    assert gan.generate(2, seed=0).dtype == np.uint8
+
+
 def test_default_optimisers_are_the_sources():
     gan = made()
     for optimizer in (gan.optimizer, gan.discriminator_optimizer):
@@ -257,6 +272,11 @@ def test_a_page_of_samples_is_written_when_one_is_due(tmp_path):
         page = np.asarray(sheet)
     np.testing.assert_array_equal(page, mosaic(gan.generate(6, seed=9), 3))
     assert page.shape == (2 * 64 + 2, 3 * 64 + 4)
+
+
+def test_pages_that_never_come_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="every 0 epochs"):
+        SampleSheets(tmp_path, every=0)
 
 
 def test_mosaic_by_hand():

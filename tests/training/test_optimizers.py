@@ -5,7 +5,7 @@ import pytest
 from covidcxr.errors import OptionError
 from covidcxr.training.optimizers import NAMES, OptimizerSpec
 
-STEPS = 250
+STEPS = 210
 SHAPES = ((4, 3), (3,))
 
 
@@ -15,7 +15,7 @@ def starts():
 
 
 def gradients():
-    """Dense gradients of very different size: as small as epsilon, where its place shows."""
+    """Dense gradients of very different size: down to near epsilon, where its place shows."""
     generator = np.random.default_rng(2)
     sizes = [10.0 ** generator.uniform(-6, 0, size=shape) for shape in SHAPES]
     return [

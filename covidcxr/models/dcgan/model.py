@@ -19,7 +19,7 @@ class DCGAN(keras.Model):
     One training step, compiled whole, is algorithm 1 of Goodfellow 2014 with k = 1: the discriminator moves
     on real images and on images from fresh noise, each a batch of its own (so that batch normalization never
     mixes them), then the generator moves on fresh noise through the new discriminator. Only TensorFlow runs
-    the step; any backend generates.
+    the step, on one device; any backend generates.
 
     A .keras file holds both networks, both optimisers and the state of the noise, so that ``load_model`` and
     `fit` from the next epoch give what an uninterrupted run would have. `generator` and `discriminator` are
@@ -81,8 +81,11 @@ class DCGAN(keras.Model):
         Raises
         ------
         ModelError
-            If Keras runs on another backend than TensorFlow.
+            If Keras runs on another backend than TensorFlow, or in float16, where the losses would need
+            scaling (bfloat16 does not).
         """
+        if keras.config.dtype_policy().compute_dtype == "float16":
+            raise ModelError("a DCGAN is not trained in float16; choose float32 or mixed_bfloat16")
         if keras.backend.backend() != "tensorflow":
             raise ModelError(
                 f"a DCGAN is trained with TensorFlow, not {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
@@ -226,6 +229,7 @@ def _adam(name):
 
 
 def _cross_entropy(logits, target):
+    logits = ops.cast(logits, "float32")
     return ops.mean(ops.binary_crossentropy(ops.full_like(logits, target), logits, from_logits=True))
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from covidcxr.atomic import make_folder, whole_file
+from covidcxr.errors import OptionError
 
 _GAP = 2
 _PAPER = 255
@@ -22,10 +23,19 @@ class SampleSheets(keras.callbacks.Callback):
     rows, columns : int
     seed : int
         Of the noise.
+
+    Raises
+    ------
+    OptionError
+        If a count is below 1.
     """
 
     def __init__(self, folder, every=1, *, rows=8, columns=8, seed=0):
         super().__init__()
+        if min(every, rows, columns) < 1:
+            raise OptionError(
+                f"a page of {rows} rows of {columns} every {every} epochs; each must be at least 1"
+            )
         self.folder = Path(folder)
         self.every = every
         self.layout = {"rows": rows, "columns": columns, "seed": seed}
