@@ -249,4 +249,4 @@ def _parse(path, text):
 
 def _first_line(error):
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0][:300] if text else type(error).__name__

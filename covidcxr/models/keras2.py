@@ -59,29 +59,33 @@ def repaired(config):
     -------
     dict
     """
-    inner = dict(config["config"])
     kind = config["class_name"].removeprefix("Custom>")
-    if "layers" in inner:
-        inner["layers"] = [repaired(layer) for layer in inner["layers"]]
-        inner.update({end: _single(_renamed(inner[end])) for end in _ENDS if end in inner})
-    for option in _INERT.get(kind, ()):
-        inner.pop(option, None)
-    if kind == "BatchNormalization" and isinstance(inner.get("axis"), list):
-        (inner["axis"],) = inner["axis"]
-    if isinstance(inner.get("dtype"), dict):
-        inner["dtype"] = inner["dtype"]["config"]["name"]
-    fixed = {**config, "class_name": kind, "config": _renamed_layer(inner)}
-    return _renamed_layer(
-        {**fixed, "inbound_nodes": _renamed(config["inbound_nodes"])} if "inbound_nodes" in config else fixed
-    )
+    fixed = {**config, "class_name": kind, "config": _repaired_options(kind, config["config"])}
+    if config.get("registered_name"):
+        fixed["registered_name"] = config["registered_name"].removeprefix("Custom>")
+    if "inbound_nodes" in config:
+        fixed["inbound_nodes"] = _renamed(config["inbound_nodes"])
+    return _with_plain_name(fixed)
 
 
-def _renamed_layer(entry):
+def _repaired_options(kind, options):
+    fixed = {name: value for name, value in options.items() if name not in _INERT.get(kind, ())}
+    if "layers" in fixed:
+        fixed["layers"] = [repaired(layer) for layer in fixed["layers"]]
+        fixed.update({end: _single(_renamed(fixed[end])) for end in _ENDS if end in fixed})
+    if kind == "BatchNormalization" and isinstance(fixed.get("axis"), list):
+        (fixed["axis"],) = fixed["axis"]
+    if isinstance(fixed.get("dtype"), dict):
+        fixed["dtype"] = fixed["dtype"]["config"]["name"]
+    return _with_plain_name(fixed)
+
+
+def _with_plain_name(entry):
     return {**entry, "name": _plain(entry["name"])} if isinstance(entry.get("name"), str) else entry
 
 
 def _renamed(node):
-    """Rename the layers in a list of connections, ``[name, node index, tensor index, options]`` at any depth."""
+    """Rename the layers in connections, ``[name, node index, tensor index, options]`` at any depth."""
     if isinstance(node, list):
         return [_renamed(item) for item in node]
     return _plain(node) if isinstance(node, str) else node

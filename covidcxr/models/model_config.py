@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import zipfile
 import zlib
 
@@ -20,7 +21,9 @@ _MODELS = {"Functional", "Model", "Sequential"}
 SCALE_LAYER = "CustomScaleLayer"
 _SCALE_LAYERS = {SCALE_LAYER, f"Custom>{SCALE_LAYER}"}
 OWN_PACKAGE = "covidcxr>"
-_FUNCTION_MODULES = {"keras.activations", "keras.src.activations.activations", "builtins"}
+_FUNCTION_MODULES = {"keras.activations", "keras.src.activations.activations"}
+# Keras imports the module that a description names: only its own, and ours with layers, may be named.
+_MODULES = re.compile(r"(tf_)?keras(\..*)?|covidcxr\.models\.layers")
 
 
 def is_zip(path):
@@ -91,21 +94,22 @@ def check_classes(path, config):
     ModelError
         If a layer carries code (``Lambda`` and its like) or is of an unknown class.
     """
-    import keras
-
     for entry, is_layer in _entries(config):
-        kind = entry["class_name"]
-        name = (entry.get("config") or {}).get("name", "") if isinstance(entry.get("config"), dict) else ""
-        if kind in _CARRY_CODE or _is_foreign_function(entry):
-            raise ModelError(
-                f"{path}: layer {name or kind} carries code of its own ({kind}), which is never run; "
-                "ask for the model without such layers"
-            )
-        if is_layer and not _is_known(keras, entry):
-            raise ModelError(
-                f"{path}: layer {name or '?'} is of the class {kind}, which neither Keras nor covidcxr has; "
-                "it opens only with its authors' code"
-            )
+        objection = _objection(entry, is_layer)
+        if objection:
+            name = entry["config"].get("name") if isinstance(entry.get("config"), dict) else None
+            raise ModelError(f"{path}: layer {name or entry['class_name']} {objection}")
+
+
+def _objection(entry, is_layer):
+    kind = entry["class_name"]
+    if kind in _CARRY_CODE:
+        return f"carries code of its own ({kind}), which is never run; ask for the model without such layers"
+    if is_layer and not _is_known(entry):
+        return f"is of the class {kind}, which neither Keras nor covidcxr has; it opens only with its authors' code"
+    if _is_foreign(entry):
+        return f"asks for code from {entry.get('module')}, which is never run; ask for the model without it"
+    return None
 
 
 def _read_hdf5(path):
@@ -149,7 +153,9 @@ def _entries(node, is_layer=True):
             yield from _entries(value, key in ("layers", "layer"))
 
 
-def _is_known(keras, entry):
+def _is_known(entry):
+    import keras
+
     kind = entry["class_name"]
     if kind in _MODELS or kind in _SCALE_LAYERS:
         return True
@@ -162,5 +168,8 @@ def _is_known(keras, entry):
     return isinstance(getattr(keras.layers, kind, None), type)
 
 
-def _is_foreign_function(entry):
-    return entry["class_name"] == "function" and entry.get("module") not in _FUNCTION_MODULES
+def _is_foreign(entry):
+    module = entry.get("module")
+    if entry["class_name"] == "function":
+        return module not in _FUNCTION_MODULES
+    return module is not None and not _MODULES.fullmatch(str(module))

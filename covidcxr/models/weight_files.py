@@ -184,7 +184,7 @@ def _check_complete(targets, paired, path, partial):
     if missing and not partial:
         raise ModelError(
             f"{path}: holds {len(paired)} of the network's {len(targets)} layers with weights "
-            f"({missing[0]} is the first without); give the whole network, or allow a partial start"
+            f"({missing[0]} is the first without); give the whole network, or allow --partial-weights"
         )
 
 

@@ -31,7 +31,7 @@ def backbone(seed=0, shape=(32, 32, 3)):
     import keras
 
     keras.utils.set_random_seed(seed)
-    model = backbones.build("mobilenet_v2", shape, alpha=0.35, pooling="avg")
+    model = backbones.build("mobilenet", shape, alpha=0.25, pooling="avg")
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -41,7 +41,7 @@ def backbone(seed=0, shape=(32, 32, 3)):
 
 def flat():
     model = backbone()
-    freeze_layers(model, 100)
+    freeze_layers(model, 60)
     return classifier(model, HeadSpec(2, dropout=0.4, hidden=(8,)), input_scaling=(2.0, -1.0))
 
 
@@ -49,7 +49,7 @@ def nested(batchnorm="inference"):
     import keras
 
     inner = backbone()
-    freeze_layers(inner, 60, batchnorm)
+    freeze_layers(inner, 40, batchnorm)
     return keras.Sequential([keras.Input((32, 32, 3)), inner, keras.layers.Dense(2, activation="softmax")])
 
 
@@ -256,6 +256,10 @@ def with_function(config):
     }
 
 
+def with_module(config):
+    config["config"]["layers"][1].update(module="this")
+
+
 def with_saved_model(config):
     config["config"]["layers"][1].update(class_name="TFSMLayer", module="keras.layers")
 
@@ -270,7 +274,8 @@ def with_bad_option(config):
     [
         (with_lambda, "layer trap carries code"),
         (with_unknown, "class SpecialDense, which neither Keras nor covidcxr has"),
-        (with_function, "carries code of its own"),
+        (with_function, r"asks for code from keras\.utils"),
+        (with_module, "asks for code from this"),
         (with_saved_model, "carries code of its own"),
         (with_bad_option, "Keras cannot rebuild this model"),
     ],

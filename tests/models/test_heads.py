@@ -38,7 +38,7 @@ def test_ragab2022_prose(backbone, features):
     model = ragab_prose_head(backbone=backbone)
     assert model.input_shape == (None, 128, 128, 3)
     assert trainable_counts(model)[0] == 2 * features + 2
-    assert not any(layer.name == "head_dropout" for layer in model.layers)
+    assert not any(layer.name == "input_scaling" for layer in model.layers)
 
 
 def test_nemati2022_head():
