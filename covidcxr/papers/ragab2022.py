@@ -55,8 +55,8 @@ NETWORKS = {
 _TEN_EPOCHS = Stage("head", 10, OptimizerSpec("adam", 1e-3))
 _ADAM = (_TEN_EPOCHS, Stage("fine-adjustment", 31, OptimizerSpec("adam", 1e-5)))
 # The prose names RMSprop without epochs: as many as the other reading has in all.
-_RMSPROP = (Stage("head", 41, OptimizerSpec("rmsprop", 1e-4), loss="binary_crossentropy"),)
-_RMSPROP_TEN = (Stage("head", 10, OptimizerSpec("rmsprop", 1e-4), loss="binary_crossentropy"),)
+_RMSPROP = (Stage("head", 41, OptimizerSpec("legacy_rmsprop", 1e-4), loss="binary_crossentropy"),)
+_RMSPROP_TEN = (Stage("head", 10, OptimizerSpec("legacy_rmsprop", 1e-4), loss="binary_crossentropy"),)
 
 CASES = {
     "A": Case(

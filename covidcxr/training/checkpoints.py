@@ -53,10 +53,12 @@ class Checkpoints:
         """
         import keras
 
+        from covidcxr.training import legacy_optimizers  # noqa: F401  (registers them with Keras)
+
         try:
             state = json.loads((self._place / STATE).read_text(encoding="utf-8"))
             model = keras.saving.load_model(self._place / state["model"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self._place}: cannot resume ({str(error).splitlines()[0]}); start again with --overwrite"
             ) from error
