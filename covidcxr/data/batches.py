@@ -1,6 +1,10 @@
 """Batches of images from disk: reproducible, resumable at any epoch, and as small in memory as they look."""
 
+import atexit
 import contextlib
+import threading
+import time
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +17,10 @@ from covidcxr.errors import OptionError
 _ORDER, _TRANSFORM = 0, 1
 
 _ENDLESS = np.iinfo(np.int64).max
+# At the end of a program: how often to look whether the workers are quiet, how often they must be found so in a
+# row (once is not enough: on a busy machine all threads may have been asleep), and when to give up.
+_LOOK_SECONDS, _LOOKS, _LAST_LOOK = 0.02, 10, 500
+_STREAMS = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Batches:
 def clear_errors(*batches):
     """Raise an image's own error in place of TensorFlow's.
 
-    TensorFlow reports what a worker raised as a `tf.errors.OpError` with a traceback for a message.
+    TensorFlow knows what a worker raised only as the text of a failed assertion, a `tf.errors.OpError`.
 
     Parameters
     ----------
@@ -124,13 +132,13 @@ def training_batches(
     _check_counts(batch_size, workers)
 
     def order(epoch):
-        if not shuffle:
-            return np.arange(len(files))
         return _generator(_ORDER, seed, stream, int(epoch)).permutation(len(files))
 
     def one_epoch(epoch):
-        places = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), [len(files)])
-        indices = tf.data.Dataset.from_tensor_slices(places)
+        indices = tf.data.Dataset.range(len(files))
+        if shuffle:
+            places = reader.calls.numpy_function(order, [epoch], np.zeros(len(files), np.int64))
+            indices = tf.data.Dataset.from_tensor_slices(places)
         return _batched(reader, indices, epoch, rows, batch_size, workers)
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
@@ -203,6 +211,58 @@ def inference_batches(files, preprocessing, batch_size, *, workers=2):
     return _finish(_batched(reader, indices, 0, None, batch_size, workers), reader, batch_size)
 
 
+class _Calls:
+    """The Python functions that TensorFlow's threads call for one stream.
+
+    A thread that asks for the interpreter while that is being torn down never comes back, and whoever destroys
+    its iterator waits for it for ever: a program would hang instead of ending. So before the end the functions
+    are made to answer at once, with nothing, until TensorFlow's buffers are full and it asks no more.
+    """
+
+    def __init__(self):
+        self.failures = []
+        self.begun = self.running = 0
+        self.closed = False
+        self._lock = threading.Lock()
+        _STREAMS.add(self)
+
+    def numpy_function(self, function, arguments, nothing):
+        """Call `function` as `tf.numpy_function` does; its result has the shape and type of `nothing`."""
+
+        def call(*values):
+            with self._lock:
+                self.begun += 1
+                self.running += 1
+            try:
+                return nothing if self.closed else function(*values), b""
+            # Raised here, it would be logged and passed on with a traceback for a message.
+            except Exception as error:
+                self.failures.append(error)
+                return nothing, str(error) or repr(error)
+            finally:
+                with self._lock:
+                    self.running -= 1
+
+        result, fault = tf.numpy_function(call, arguments, (nothing.dtype, tf.string))
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [fault])]):
+            return tf.ensure_shape(result, nothing.shape)
+
+
+@atexit.register
+def _close_streams():
+    streams = list(_STREAMS)
+    for stream in streams:
+        stream.closed = True
+    begun, quiet = None, 0
+    for _ in range(_LAST_LOOK if streams else 0):
+        before, begun = begun, sum(stream.begun for stream in streams)
+        still = begun == before and not any(stream.running for stream in streams)
+        quiet = quiet + 1 if still else 0
+        if quiet == _LOOKS:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
 class _Reader:
     """From (epoch, place in `files`) to a standardised image; holds no image itself."""
 
@@ -213,7 +273,7 @@ class _Reader:
             raise OptionError(f"seed and stream must be 0 or more, not {seeds}")
         self.files = list(files)
         self.preprocessing = preprocessing
-        self.failures = []
+        self.calls = _Calls()
         self._seeds = seeds
         self._engine = None
         if augmentation is not None:
@@ -221,21 +281,15 @@ class _Reader:
         if augmentation is not None and augmentation.is_random:
             self._engine = make_engine(engine, augmentation, (*preprocessing.size, 1))
 
-    @property
-    def shape(self):
-        return (*self.preprocessing.size, self.preprocessing.channels)
-
-    def __call__(self, epoch, index):
-        try:
-            return self._read(int(epoch), int(index))
-        except Exception as error:
-            self.failures.append(error)
-            raise
+    def load(self, epoch, index):
+        nothing = np.zeros((*self.preprocessing.size, self.preprocessing.channels), np.float32)
+        return self.calls.numpy_function(self._read, [epoch, index], nothing)
 
     def _read(self, epoch, index):
-        grey = self.preprocessing.load(self.files[index])
+        grey = self.preprocessing.load(self.files[int(index)])
         if self._engine:
-            seed = _sequence(_TRANSFORM, *self._seeds, epoch, index).generate_state(1)[0]
+            words = (_TRANSFORM, *self._seeds, int(epoch), int(index))
+            seed = _sequence(*words).generate_state(1)[0]
             # One channel is transformed for all: the result is the same, and costs a third.
             image = np.asarray(grey, np.float32)[..., np.newaxis]
             grey = self._engine.apply(image, self._engine.draw(seed))[..., 0]
@@ -246,15 +300,14 @@ def _batched(reader, indices, epoch, rows, batch_size, workers):
     # One image a call, not one batch: as fast as any other way measured, and the images of one batch share
     # the workers.
     def load(index):
-        image = tf.numpy_function(reader, [epoch, index], tf.float32)
-        image = tf.ensure_shape(image, reader.shape)
+        image = reader.load(epoch, index)
         return image if rows is None else (image, tf.gather(rows, index))
 
     return indices.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size)
 
 
 def _finish(dataset, reader, batch_size):
-    return Batches(dataset.prefetch(2), -(-len(reader.files) // batch_size), reader.failures)
+    return Batches(dataset.prefetch(2), -(-len(reader.files) // batch_size), reader.calls.failures)
 
 
 def _sequence(*words):

@@ -1,6 +1,9 @@
 """Batches: the same values whatever the workers and interruptions, and errors a user can read."""
 
 import itertools
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -221,6 +224,18 @@ def test_an_unreadable_image_is_named_in_one_line(files, preprocessing):
         assert len(list(inference.dataset)) == 3
 
 
+def test_an_error_of_any_kind_reaches_the_caller(files):
+    class Broken(Preprocessing):
+        def load(self, path):
+            raise ZeroDivisionError
+
+    batches = training_batches(files, TARGETS, Broken(size=SIZE), 3)
+    with pytest.raises(ZeroDivisionError), clear_errors(batches):
+        next(iter(batches.dataset))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ZeroDivisionError"):
+        next(iter(batches.dataset))
+
+
 def test_tensorflows_own_errors_pass(files, preprocessing):
     batches = inference_batches(files, preprocessing, 3)
     with pytest.raises(tf.errors.InvalidArgumentError), clear_errors(batches):
@@ -244,3 +259,30 @@ def test_senseless_arguments_are_refused_at_once(options, message, files, prepro
     arguments = {"files": files, "targets": TARGETS, "preprocessing": preprocessing, "batch_size": 2}
     with pytest.raises(OptionError, match=message):
         training_batches(**arguments | options)
+
+
+def test_a_program_that_leaves_a_stream_open_ends(files):
+    """Without care TensorFlow's threads and the ending interpreter wait for each other."""
+    program = f"""
+        import numpy as np
+        from covidcxr.data.augmentation import Augmentation
+        from covidcxr.data.batches import training_batches
+
+        files = [{str(files[0])!r}] * 99
+        augmentation = Augmentation(rotation_range=90)
+        batches = training_batches(
+            files,
+            np.zeros((99, 2)),
+            augmentation.preprocessing((224, 224)),
+            16,
+            augmentation=augmentation,
+            workers=4,
+        )
+        stream = iter(batches.dataset)
+        print(next(stream)[0].shape)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=90
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "(16, 224, 224, 3)\n"
