@@ -65,12 +65,13 @@ def _run(recipe, options):
     plan = resolve(recipe, options)
     run_folder.check(plan.out, overwrite=options.overwrite, resume=options.resume)
     records = _records(plan)
-    model, weights = _network(plan, records)
+    loader = preprocessing(plan, records)
+    model, weights = _network(plan, records, loader)
     folder = run_folder.prepare(plan.out, overwrite=options.overwrite)
-    _write_inputs(plan, records, weights, folder)
-    batches = feeds(plan, records)
+    _write_inputs(plan, records, loader, weights, folder)
+    batches = feeds(plan, records, loader)
     model, history = _train(plan, records, model, batches, folder)
-    _describe(plan, model)
+    _describe(plan, model, loader)
     return results.finish(plan, records, model, history, batches.validation, folder)
 
 
@@ -82,7 +83,7 @@ def _records(plan):
     return splits.from_csv(records, written) if plan.options.resume and written.is_file() else records
 
 
-def _network(plan, records):
+def _network(plan, records, loader):
     """Build the network with its starting weights.
 
     Returns
@@ -104,26 +105,36 @@ def _network(plan, records):
         show.step(
             "no pretrained weights: fitting the frozen layers' batch-norm statistics to training images"
         )
-        calibrate_batchnorm(model, _calibration_images(plan, records))
+        calibrate_batchnorm(model, _calibration_images(plan, records, loader))
     return model, report
 
 
-def _calibration_images(plan, records, count=128):
-    training = records.where(records.table["split"] == "train")
+def _calibration_images(plan, records, loader, count=128):
+    training = _part(records, "train")
     rows = np.random.default_rng([plan.options.seed, 1]).permutation(len(training))[:count]
     files = [training.files()[row] for row in sorted(rows)]
-    loader = preprocessing(plan)
     return [loader.batch(files[i : i + plan.batch_size]) for i in range(0, len(files), plan.batch_size)]
 
 
-def preprocessing(plan):
-    """Return how this run's images are prepared, the same for training and for inference."""
-    return plan.recipe.augmentation.preprocessing(
-        plan.network.input_size, interpolation=plan.recipe.interpolation
-    )
+def preprocessing(plan, records):
+    """Return how this run's images are prepared, the same for training and for inference.
+
+    Parameters
+    ----------
+    plan : Plan
+    records : Records
+        With the column `split`; feature-wise statistics, where a paper fits them, are those of its training images.
+
+    Returns
+    -------
+    covidcxr.data.preprocessing.Preprocessing
+    """
+    augmentation = plan.recipe.augmentation
+    loader = augmentation.preprocessing(plan.network.input_size, interpolation=plan.recipe.interpolation)
+    return augmentation.fit(_part(records, "train").files(), loader)
 
 
-def feeds(plan, records):
+def feeds(plan, records, loader):
     """Return the batches that training and validation read.
 
     Parameters
@@ -131,6 +142,7 @@ def feeds(plan, records):
     plan : Plan
     records : Records
         With the column `split`.
+    loader : Preprocessing
 
     Returns
     -------
@@ -139,9 +151,7 @@ def feeds(plan, records):
     from covidcxr.data.batches import evaluation_batches, training_batches
     from covidcxr.training.stages import Feeds
 
-    loader = preprocessing(plan)
-    training = records.where(records.table["split"] == "train")
-    validation = records.where(records.table["split"] == "val")
+    training, validation = _part(records, "train"), _part(records, "val")
     seed = plan.options.seed
     augmentation = plan.recipe.augmentation
 
@@ -168,6 +178,10 @@ def feeds(plan, records):
     return Feeds(training_feed, scored)
 
 
+def _part(records, split):
+    return records.where(records.table["split"] == split)
+
+
 def one_hot(records, plan):
     """Return the labels as float32 rows (n, classes) in the order of the data set's class names."""
     names = np.array(plan.data_set.class_names)
@@ -178,9 +192,7 @@ def _train(plan, records, model, batches, folder):
     from covidcxr.training.callbacks import EpochProgress
     from covidcxr.training.stages import run_stages
 
-    show.step(
-        f"training {plan.total_epochs} epochs on {int((records.table['split'] == 'train').sum())} images"
-    )
+    show.step(f"training {plan.total_epochs} epochs on {len(_part(records, 'train'))} images")
     with EpochProgress(plan.total_epochs) as progress:
         return run_stages(
             model,
@@ -194,7 +206,7 @@ def _train(plan, records, model, batches, folder):
         )
 
 
-def _describe(plan, model):
+def _describe(plan, model, loader):
     from covidcxr import environment
     from covidcxr.models.files import ModelInfo, attach_info
 
@@ -203,7 +215,7 @@ def _describe(plan, model):
         network=plan.options.model,
         protocol=plan.options.protocol,
         class_names=plan.data_set.class_names,
-        preprocessing=preprocessing(plan).to_dict(),
+        preprocessing=loader.to_dict(),
         seed=plan.options.seed,
         versions=environment.versions(),
         extra={"case": plan.options.case, "weights": str(plan.options.weights)},
@@ -211,7 +223,7 @@ def _describe(plan, model):
     attach_info(model, info)
 
 
-def _write_inputs(plan, records, weights, folder):
+def _write_inputs(plan, records, loader, weights, folder):
     from covidcxr import environment
     from covidcxr.data import splits
 
@@ -231,7 +243,7 @@ def _write_inputs(plan, records, weights, folder):
             "batch_size": plan.batch_size,
             "dropout": plan.dropout,
             "augmentation": plan.recipe.augmentation.to_dict(),
-            "preprocessing": preprocessing(plan).to_dict(),
+            "preprocessing": loader.to_dict(),
             "protocol": dataclasses.asdict(plan.protocol),
             "data_root": str(records.root),
             "notes": list(records.notes),
