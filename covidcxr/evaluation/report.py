@@ -2,10 +2,7 @@
 
 import base64
 import json
-import os
-import platform
 from collections import Counter
-from importlib import metadata
 from pathlib import Path
 
 from covidcxr.atomic import write_text
@@ -16,17 +13,6 @@ REPORT = "report.html"
 NOT_A_DEVICE = (
     "Not a medical device. These numbers describe a model on public images; "
     "they say nothing about a patient and must not guide care."
-)
-PACKAGES = (
-    "covidcxr",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "scipy",
-    "pillow",
-    "pydicom",
 )
 _PLAIN = ("title", "paper", "protocol", "command", "seed", "results_note")
 _LISTS = ("notes", "tables", "deviations")
@@ -53,7 +39,7 @@ def write_run_report(run_folder, context):
         - `figures` (sequence of (path, caption)): .png or .svg, relative to the run folder;
         - `tables` (sequence of dict with `title`, `columns`, `rows`, optional `note`): audits and the like;
         - `configuration` (dict, may be nested);
-        - `environment` (dict; default :func:`environment`);
+        - `environment` (dict; see :func:`covidcxr.environment.describe`);
         - `deviations` (sequence of str): numbered differences from the paper.
 
     Returns
@@ -78,21 +64,6 @@ def write_run_report(run_folder, context):
     return folder / REPORT
 
 
-def environment():
-    """Name what a run ran on: Python, operating system, processor, versions of the packages that matter.
-
-    Returns
-    -------
-    dict of str to str
-    """
-    found = {
-        "Python": platform.python_version(),
-        "operating system": platform.platform(),
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-    return found | {name: _version(name) for name in PACKAGES}
-
-
 def _view(folder, context):
     """Make of every value what the template prints: text, or rows of text."""
     counts = context.get("counts")
@@ -107,7 +78,7 @@ def _view(folder, context):
         "exclusions": _exclusion_rows(context.get("exclusions") or ()),
         "figures": [_figure(folder, *figure) for figure in context.get("figures") or ()],
         "configuration": list(_flat(context.get("configuration") or {})),
-        "environment": list(_flat(context.get("environment") or environment())),
+        "environment": list(_flat(context.get("environment") or {})),
         **{key: list(context.get(key) or ()) for key in _LISTS},
     }
 
@@ -135,13 +106,6 @@ def _flat(value, prefix=""):
             yield from _flat(item, f"{name}.")
         else:
             yield name, item if isinstance(item, str) else json.dumps(item, default=str, ensure_ascii=False)
-
-
-def _version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _template():
