@@ -11,6 +11,8 @@ PACKAGES = (
     "keras",
     "numpy",
     "pandas",
+    "scikit-learn",
+    "scipy",
     "pillow",
     "opencv-python-headless",
     "pydicom",

@@ -133,16 +133,6 @@ def test_a_title_is_enough(tmp_path):
     assert "Seed" not in page.text
 
 
-def test_the_environment_names_versions():
-    import platform
-
-    import numpy as np
-
-    found = report.environment()
-    assert found["Python"] == platform.python_version()
-    assert found["numpy"] == np.__version__
-    assert set(report.PACKAGES) <= set(found)
-
 
 def test_what_cannot_be_shown(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: figure not readable"):
