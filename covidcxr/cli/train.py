@@ -14,6 +14,11 @@ def add_parser(commands):
         "paper", metavar="PAPER", help="key of the paper, such as ragab2022 (covidcxr papers)"
     )
     add_data(parser, default="phantom")
+    parser.add_argument(
+        "--split",
+        metavar="CSV|given",
+        help="instead of the protocol's draw: a split.csv written before, or the data's own train/test folders",
+    )
     parser.add_argument("--protocol", default="published", help="published (default) or sound")
     parser.add_argument(
         "--case", help="row of the paper's results, such as A, B or B10 (covidcxr papers KEY)"
@@ -57,6 +62,7 @@ def run(args):
         name: getattr(args, name)
         for name in [
             "data",
+            "split",
             "protocol",
             "case",
             "model",

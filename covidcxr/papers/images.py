@@ -1,10 +1,12 @@
 """The images of one run: read from the sources, drawn by the paper's counts, split by the protocol."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from covidcxr.errors import DataError, OptionError
 
 PHANTOM_FOLDER = "phantom"
+GIVEN = "given"
 
 
 def gather(plan, progress=None):
@@ -26,21 +28,27 @@ def gather(plan, progress=None):
     DataError
         If the data cannot serve this paper.
     """
-    from covidcxr.data import screening, selection
-
     say = progress or (lambda text: None)
     everything = _read(plan, say)
-    if plan.data_set.sources:
-        _check_sources(everything, plan)
+    _check_sources(everything, plan)
     say("drawing the paper's images")
-    drawn = selection.draw(
-        everything,
+    return _split(_chosen(everything, plan), plan, say)
+
+
+def _chosen(records, plan):
+    from covidcxr.data import screening, selection, splits
+
+    if plan.options.split and plan.options.split != GIVEN:
+        # A split made before names its images: none is drawn.
+        listed = set(splits.read(plan.options.split).table["path"])
+        return screening.screen(records.where(records.table["path"].isin(listed)))
+    return selection.draw(
+        records,
         plan.data_set.counts,
         plan.data_set.sources,
         seed=plan.options.seed,
         screen=screening.screen,
     )
-    return _split(drawn, plan, say)
 
 
 def _read(plan, say):
@@ -64,6 +72,24 @@ def _check_sources(records, plan):
 
 
 def _split(records, plan, say):
+    from covidcxr.data import splits
+
+    if plan.options.split == GIVEN:
+        records = _given(records, plan)
+    elif plan.options.split:
+        records = _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
+    else:
+        records = _drawn(records, plan, say)
+    training = int((records.table["split"] == "train").sum())
+    if training < plan.batch_size:
+        raise DataError(
+            f"{records.root}: {training} training images are fewer than one batch of {plan.batch_size}; "
+            "add images or lower --batch-size"
+        )
+    return _with_leaks(records)
+
+
+def _drawn(records, plan, say):
     from covidcxr.data import duplicates, splits
 
     if plan.protocol.grouped:
@@ -71,13 +97,40 @@ def _split(records, plan, say):
         prints = duplicates.fingerprints(records)
         pairs = duplicates.near_duplicates(prints)
         records = records.with_columns(group=duplicates.linked_groups(records, pairs).to_numpy())
-    records = splits.random_split(
+    return splits.random_split(
         records, dict(plan.protocol.fractions), seed=plan.options.seed, grouped=plan.protocol.grouped
     )
-    training = int((records.table["split"] == "train").sum())
-    if training < plan.batch_size:
+
+
+def _given(records, plan):
+    from covidcxr.data import splits
+
+    return _named(splits.given(records), plan, "the data's own split")
+
+
+def _named(records, plan, origin):
+    """See that a split made elsewhere has the parts that the protocol trains, validates and reports on."""
+    split = records.table["split"]
+    wanted = {"train", "val", plan.protocol.headline}
+    if wanted == {"train", "val"} and "val" not in set(split):
+        # ragab2022's folders are called train and test, and it validates on the second.
+        split = split.replace("test", "val")
+    missing = sorted(wanted - set(split))
+    if missing:
+        found = ", ".join(sorted(set(split))) or "none"
         raise DataError(
-            f"{records.root}: {training} training images are fewer than one batch of {plan.batch_size}; "
-            "add images or lower --batch-size"
+            f"{origin}: has no part {', '.join(missing)}, which the {plan.options.protocol} protocol needs "
+            f"(parts: {found})"
         )
-    return records
+    return records.with_columns(split=split)
+
+
+def _with_leaks(records):
+    """Note how many patients stand in several parts: no fault of the published protocol, but its weakness."""
+    from covidcxr.data import splits
+
+    leaks = splits.check(records)
+    if not leaks:
+        return records
+    note = f"{len(leaks)} patients have images in more than one split, such as {leaks[0]}"
+    return replace(records, notes=(*records.notes, note))

@@ -33,6 +33,9 @@ class RunOptions:
         Accept a file that covers only some of the layers.
     sources : mapping of str to str
         Label to source, over the recipe's.
+    split : path-like, optional
+        Instead of the protocol's draw: a split.csv written before, or ``"given"`` for the split that the
+        data's own folders or table give.
     out : path-like, optional
         Run folder; default ``runs/PAPER-CASE-PROTOCOL-seedN``.
     overwrite, resume : bool
@@ -52,6 +55,7 @@ class RunOptions:
     weights: str = "imagenet"
     partial_weights: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
+    split: str | None = None
     out: str | None = None
     overwrite: bool = False
     resume: bool = False

@@ -16,6 +16,8 @@ RESULTS_NOTE = (
     "Intervals: 95 % percentiles over 2,000 resamples of the patients, seeded; where every resample agrees, "
     "Wilson's or Newcombe's interval counting patients. Rows measured as the paper measured have none."
 )
+_GRID_CAPTION = "Predictions: green and ticked are right, red and crossed are wrong."
+_GRID_AUGMENTED = " The paper's way: predicted from augmented copies; the pictures are shown as they are."
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _figures(plan, records, history, scores, folder):
         "confusion": f"Confusion matrix of the {split} images as they are.",
         "roc": f"ROC curve of the {split} images as they are.",
         "reliability": f"Reliability of the predicted probabilities on the {split} images.",
-        "predictions": "Predictions: green and ticked are right, red and crossed are wrong.",
+        "predictions": _GRID_CAPTION + (_GRID_AUGMENTED if scores.batch is not None else ""),
     }
     if scores.batch is not None:
         matrix = scores.metrics["as_published"]["one_batch"]["confusion_matrix"]

@@ -167,3 +167,26 @@ def test_in_python_the_same_run_returns_what_it_wrote(data, tmp_path):
     np.testing.assert_array_equal(
         result.predictions.probabilities, read_csv(tmp_path / "run" / "predictions.csv").probabilities
     )
+
+
+def test_a_split_written_before_is_used_again(run, data, tmp_path):
+    again = tmp_path / "again"
+    assert train(data, again, "--protocol", run.name, "--split", str(run / "split.csv"), "--epochs", "1") == 0
+    old, new = (pd.read_csv(folder / "split.csv").set_index("path")["split"] for folder in (run, again))
+    pd.testing.assert_series_equal(old, new)
+
+
+def test_train_and_test_folders_can_be_taken_as_they_are(data, tmp_path, capsys):
+    """ragab2022 keeps its images in train/ and test/, and validates on the second."""
+    for label in COUNTS:
+        for number, path in enumerate(sorted((data / label).glob("*.png"))):
+            target = tmp_path / "own" / ("test" if number % 5 == 0 else "train") / label.upper() / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    assert train(tmp_path / "own", tmp_path / "run", "--split", "given", "--epochs", "1") == 0
+    split = pd.read_csv(tmp_path / "run" / "split.csv")
+    assert split.groupby("split").size().to_dict() == {"train": 40, "val": 10}
+    assert split["path"].str.startswith("test/").eq(split["split"] == "val").all()
+    assert train(tmp_path / "own", tmp_path / "sound", "--split", "given", "--protocol", "sound") == 2
+    assert "has no part val" in capsys.readouterr().err
+    assert not (tmp_path / "sound").exists()
