@@ -106,8 +106,8 @@ def write_text(path, text):
 
 
 def write_json(path, value):
-    """Write a value as indented JSON, whole or not at all (see :func:`whole_file`)."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a value as indented JSON, paths as text, whole or not at all (see :func:`whole_file`)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=os.fspath) + "\n")
 
 
 def write_csv(path, table):

@@ -178,10 +178,6 @@ def feeds(plan, records, loader):
     return Feeds(training_feed, scored)
 
 
-def _text(path):
-    return None if path is None else str(path)
-
-
 def _part(records, split):
     return records.where(records.table["split"] == split)
 
@@ -240,12 +236,7 @@ def _write_inputs(plan, records, loader, weights, folder):
         {
             "paper": plan.recipe.key,
             "command": environment.command_line(),
-            "options": {
-                **dataclasses.asdict(plan.options),
-                "data": str(plan.options.data),
-                "split": _text(plan.options.split),
-                "out": plan.out,
-            },
+            "options": {**dataclasses.asdict(plan.options), "out": plan.out},
             "network": plan.network.title,
             "classes": list(plan.data_set.class_names),
             "stages": [dataclasses.asdict(stage) for stage in plan.stages],
