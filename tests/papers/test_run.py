@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -190,3 +191,31 @@ def test_train_and_test_folders_can_be_taken_as_they_are(data, tmp_path, capsys)
     assert train(tmp_path / "own", tmp_path / "sound", "--split", "given", "--protocol", "sound") == 2
     assert "has no part val" in capsys.readouterr().err
     assert not (tmp_path / "sound").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_predictions(run, data, tmp_path):
+    """SIGKILL after the first epoch; two epochs in all, as in the uninterrupted run."""
+    out = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "covidcxr",
+        "train",
+        "ragab2022",
+        "--data",
+        str(data),
+        "--weights",
+        "none",
+    ]
+    command += ["--model", "prose-mobilenetv2", "--batch-size", "8", "--epochs", "2", "--protocol", run.name]
+    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL)
+    while not (out / "checkpoint" / "state.json").is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (out / "model.h5").exists()
+    assert main(["train", "ragab2022", "--resume", "--out", str(out)]) == 0
+    one, two = (read_csv(folder / "predictions.csv") for folder in (run, out))
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
