@@ -1,6 +1,7 @@
 """What a run leaves behind: model, predictions, metrics, figures, report, and the table it closes with."""
 
 import dataclasses
+import html
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,26 @@ class RunResult:
     metrics: dict
     rows: list
     notes: tuple = ()
+
+    @property
+    def config(self):
+        """config.json of the run."""
+        return run_folder.read_config(self.folder)
+
+    def table(self):
+        """Return the closing table: section, measure, paper, this run [95 % interval], note, as text."""
+        from covidcxr.evaluation.tables import RESULT_COLUMNS, result_cells
+
+        cells = [(row["section"], *result_cells(row)) for row in self.rows]
+        return pd.DataFrame(cells, columns=["section", *RESULT_COLUMNS])
+
+    def _repr_html_(self):
+        title = html.escape(self.metrics["title"])
+        body = "".join(
+            f"<p>{html.escape(section)}</p>{part.drop(columns='section').to_html(index=False, escape=True)}"
+            for section, part in self.table().groupby("section", sort=False)
+        )
+        return f"<b>{title}</b>{body}<p>Not a medical device.</p>"
 
     def print(self):
         """Print the closing table and where everything lies."""
