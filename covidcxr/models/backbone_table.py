@@ -1,12 +1,13 @@
 """What is published about each backbone, as data. Readable without importing Keras.
 
 Sources: https://keras.io/api/applications/ (parameters, depth), the weight addresses and MD5 sums in the
-source of ``keras.applications``, the weights' licences as listed in the Keras 2 documentation, and Table I of
-nemati2022 (input sizes).
+source of ``keras.applications``, the weights' licences as listed in the Keras 2 documentation, and the papers
+for the input sizes that they print.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 _STORE = "https://storage.googleapis.com"
 _KERAS_STORE = f"{_STORE}/tensorflow/keras-applications"
@@ -21,30 +22,44 @@ VALUE_RANGES = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional network without its classifier.
+    """A convolutional network, usually without its classifier.
 
     Attributes
     ----------
     key : str
         Name in options and files, such as ``"mobilenet_v2"``.
     builder : str
-        ``"module:function"``, imported on first use and called with `input_shape`, `pooling`,
-        ``weights=None``, ``include_top=False`` (and `alpha` where `widths` is not empty).
+        ``"module:function"``, imported on first use and called with `input_shape`, `include_top` and
+        `pooling` or `classes` (and `alpha` where `widths` is not empty; keras.applications' also with
+        ``weights=None``).
     input_size : int
         Height and width, in pixels, that the ImageNet weights were published for.
+    minimum_size : int
+        Smallest height and width, in pixels, without the classifier.
     value_range : str
         What those weights expect; a key of :data:`VALUE_RANGES`.
     parameters, parameters_with_top : int
-        Without and with the 1000-class classifier, at width 1.0.
+        Without and with the classifier of `classes`, at width 1.0, moving statistics included.
     depth : int
         Layers that have parameters, classifier included.
     features : int
         Channels of the last feature map, at width 1.0.
     licence : str
         Of the ImageNet weights.
+    classes : int
+        Of the published classifier.
+    head : tuple of str
+        Layers whose size is the number of classes: new for a new task.
+    trainable : int or None
+        The published count, where that leaves out moving statistics: trainable parameters with classifier,
+        without auxiliary ones.
+    papers : mapping of str to (int or None)
+        Key of each paper that uses it, and the input size that the paper prints; None where it prints none.
+    parts : tuple of str
+        Keys of the networks that it is made of, whose weight files start it.
     cache_name : str
         File name of the weights without classifier in Keras' cache; ``{alpha}`` and ``{size}`` where they
-        vary.
+        vary. Empty where Keras publishes none.
     folder_url : str
         Folder that Keras fetches that file from.
     remote_name : str
@@ -57,27 +72,54 @@ class Backbone:
         Input sizes with weights of their own; others take those of `input_size`.
     other_names : tuple of str
         Glob patterns of further file names that such weights are found under, best first.
-    nemati2022_input : int or None
-        Input size in Table I of nemati2022.
+    other_ranges : mapping of str to str
+        Glob patterns of weight files that expect other values than `value_range`, and which.
     """
 
     key: str
     builder: str
     input_size: int
+    minimum_size: int
     value_range: str
     parameters: int
     parameters_with_top: int
     depth: int
     features: int
     licence: str
-    cache_name: str
-    folder_url: str
+    classes: int = 1000
+    head: tuple = ("predictions",)
+    trainable: int | None = None
+    papers: Mapping[str, int | None] = field(default_factory=dict)
+    parts: tuple = ()
+    cache_name: str = ""
+    folder_url: str = ""
     remote_name: str = ""
     md5: str = ""
     widths: Mapping[float, str] = field(default_factory=dict)
     sizes: tuple = ()
     other_names: tuple = ()
-    nemati2022_input: int | None = None
+    other_ranges: Mapping[str, str] = field(default_factory=dict)
+
+    def range_of(self, file_name):
+        """Return what the weights in a file expect; a key of :data:`VALUE_RANGES`."""
+        ranges = (known for pattern, known in self.other_ranges.items() if fnmatch(file_name, pattern))
+        return next(ranges, self.value_range)
+
+
+# Inputs that the other papers print; yin2020 prints VGG19's only.
+_ALSO = {
+    "vgg19": {"yin2020": 224},
+    "inception_v3": {"yin2020": None},
+    "resnet50": {"yin2020": None},
+    "densenet121": {"yin2020": None},
+    "nasnet_mobile": {"yin2020": None},
+    "resnet50_v2": {"yin2020": None, "rahimzadeh2020": 300},
+    "xception": {"rahimzadeh2020": 300},
+    "mobilenet": {"yin2020": None, "ragab2022": 128},
+    # Fig. 12; the prose has 128.
+    "mobilenet_v2": {"yin2020": None, "ragab2022": 224},
+}
+_MINIMUM = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}
 
 
 def _keras(key, name, *facts, file=None, folder=None, **others):
@@ -88,7 +130,8 @@ def _keras(key, name, *facts, file=None, folder=None, **others):
         key=key,
         builder=f"keras.applications:{name}",
         input_size=size,
-        nemati2022_input=nemati,
+        minimum_size=_MINIMUM.get(key, 32),
+        papers={"nemati2022": nemati, **_ALSO.get(key, {})},
         value_range=values,
         parameters=parameters,
         parameters_with_top=with_top,
@@ -159,6 +202,7 @@ BACKBONES = (
     _keras("mobilenet", "MobileNet", 224, 224, "tf", 3_228_864, 4_253_864, 55, 1024, _APACHE, "",
            cache_name="mobilenet_{alpha}_{size}_tf_no_top.h5",
            widths={0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}, sizes=(128, 160, 192, 224),
+           head=("conv_preds",),
            other_names=("mobilenet_{alpha}_*_tf_no_top.h5", "mobilenet_v1_{number}_*no*top*.h5",
                         "mobilenet_{alpha}_*_tf.h5", "mobilenet_v1_{number}_*.h5")),
     _keras("mobilenet_v2", "MobileNetV2", 224, 224, "tf", 2_257_984, 3_538_984, 105, 1280, _APACHE, "",
@@ -183,3 +227,21 @@ BACKBONES = (
            cache_name="nasnet_mobile_no_top.h5", remote_name="NASNet-mobile-no-top.h5"),
 )
 # fmt: on
+
+CONCATENATED = Backbone(
+    key="concatenated",
+    builder="covidcxr.models.concatenated:build",
+    input_size=300,
+    minimum_size=71,
+    value_range="tf",
+    parameters=48_621_608,
+    # rahimzadeh2020's own: three classes, flattened from 10 x 10.
+    parameters_with_top=48_928_811,
+    depth=184,
+    features=1024,
+    licence=f"MIT and {_BSD}, of its parts",
+    classes=3,
+    head=("head_probabilities",),
+    papers={"rahimzadeh2020": 300},
+    parts=("xception", "resnet50_v2"),
+)

@@ -1,39 +1,18 @@
-"""Backbones by name: what is known of each, and the network itself without its classifier."""
+"""The papers' networks by name: what is known of each, and the network itself, usually without classifier."""
 
 import difflib
 import importlib
 import warnings
 
-from covidcxr.errors import ModelError
-from covidcxr.models.backbone_table import BACKBONES, Backbone
+from covidcxr.errors import CovidcxrError, ModelError
+from covidcxr.models.backbone_table import BACKBONES, CONCATENATED, Backbone
+from covidcxr.models.small_networks import SMALL_NETWORKS
 
-_BY_KEY = {backbone.key: backbone for backbone in BACKBONES}
-
-
-def register(backbone):
-    """Add a network that is not in ``keras.applications`` to the registry.
-
-    Parameters
-    ----------
-    backbone : Backbone
-
-    Returns
-    -------
-    Backbone
-        The same.
-
-    Raises
-    ------
-    ModelError
-        If another network has that key.
-    """
-    if _BY_KEY.setdefault(backbone.key, backbone) != backbone:
-        raise ModelError(f"backbone {backbone.key!r}: already registered; choose another key")
-    return backbone
+_BY_KEY = {backbone.key: backbone for backbone in (*BACKBONES, *SMALL_NETWORKS, CONCATENATED)}
 
 
 def keys():
-    """Return the known keys, in the order of registration."""
+    """Return the known keys: keras.applications' networks first, then those written in this package."""
     return tuple(_BY_KEY)
 
 
@@ -70,8 +49,8 @@ def get(key):
     raise ModelError(f"backbone {key!r}: not known; choose one of {', '.join(_BY_KEY)}")
 
 
-def build(key, input_shape, weights=None, pooling=None, alpha=1.0):
-    """Build a backbone without its classifier. Nothing is downloaded.
+def build(key, input_shape, weights=None, pooling=None, alpha=1.0, classes=None):
+    """Build a network. Nothing is downloaded.
 
     Parameters
     ----------
@@ -79,18 +58,20 @@ def build(key, input_shape, weights=None, pooling=None, alpha=1.0):
     input_shape : tuple of int
         (height, width, channels).
     weights : path-like, optional
-        File or SavedModel folder to fill it from (see :func:`covidcxr.models.weight_files.load_into`);
-        without it the weights are random, from Keras' current seed.
+        File or folder to fill it from (see :func:`covidcxr.models.weight_files.load_into`); without it the
+        weights are random, from Keras' current seed.
     pooling : {"avg", "max"}, optional
         Global pooling after the last feature map.
     alpha : float, optional
         Width multiplier; only MobileNet and MobileNetV2 have one.
+    classes : int, optional
+        Keep the network's own classifier, for so many classes; the default leaves it out.
 
     Returns
     -------
     keras.Model
         float32 images (n, height, width, channels) in the range that `Backbone.value_range` tells, to a
-        feature map or, with `pooling`, to (n, features).
+        feature map; with `pooling` to (n, features); with `classes` to probabilities (n, classes).
 
     Raises
     ------
@@ -99,21 +80,36 @@ def build(key, input_shape, weights=None, pooling=None, alpha=1.0):
     """
     backbone = key if isinstance(key, Backbone) else get(key)
     module, _, function = backbone.builder.partition(":")
-    options = {"input_shape": tuple(input_shape), "pooling": pooling, **_width(backbone, alpha)}
+    options = {"input_shape": tuple(input_shape), **_width(backbone, alpha), **_end(pooling, classes)}
     try:
         with warnings.catch_warnings():
             # MobileNet warns about ImageNet weights of other sizes even when it gets none.
             warnings.filterwarnings("ignore", message=".*input_shape.*")
             builder = getattr(importlib.import_module(module), function)
-            model = builder(weights=None, include_top=False, **options)
-    except ValueError as error:
+            model = builder(**options, **({"weights": None} if module == "keras.applications" else {}))
+    except (ValueError, CovidcxrError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{backbone.key}: cannot be built for {options}: {reason}") from error
     if weights is not None:
-        from covidcxr.models import pretrained, weight_files
-
-        weight_files.load_into(model, pretrained.find_weights(backbone.key, weights, alpha))
+        _load(model, backbone, weights, alpha)
     return model
+
+
+def _end(pooling, classes):
+    if classes is None:
+        return {"include_top": False, "pooling": pooling}
+    return {"include_top": True, "classes": classes}
+
+
+def _load(model, backbone, weights, alpha):
+    from covidcxr.models import pretrained, weight_files
+
+    if backbone.parts:
+        from covidcxr.models import concatenated
+
+        concatenated.load_weights(model, weights)
+    else:
+        weight_files.load_into(model, pretrained.find_weights(backbone.key, weights, alpha))
 
 
 def _width(backbone, alpha):

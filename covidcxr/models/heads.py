@@ -1,4 +1,4 @@
-"""Classifiers on a backbone: the heads of ragab2022 and nemati2022, and the general one they are made with.
+"""Classifiers on a backbone: the heads of the papers, and the general one that most are made with.
 
 A classifier is one flat functional model: the backbone's layers stand in it under their own names, not inside
 a nested model. So any feature map can be reached for Grad-CAM, weight files of the bare backbone fit layer by
@@ -35,6 +35,9 @@ class HeadSpec:
         Of the hidden layers.
     pooling : {"avg", "max", "flatten"}
         How a feature map becomes a vector; unused where the backbone gives vectors.
+    deviation : float or None
+        The softmax's kernel starts from a normal distribution around 0 with this standard deviation; None is
+        Keras' default, Glorot's uniform one.
     """
 
     classes: int
@@ -42,6 +45,7 @@ class HeadSpec:
     hidden: tuple = ()
     activation: str = "relu"
     pooling: str = "avg"
+    deviation: float | None = None
 
 
 def classifier(backbone, head, input_scaling=None):
@@ -82,7 +86,11 @@ def classifier(backbone, head, input_scaling=None):
         features = keras.layers.Dropout(head.dropout, name=f"{HEAD_PREFIX}dropout")(features)
     # Mixed precision loses small probabilities: Keras asks for a float32 output.
     output = keras.layers.Dense(
-        head.classes, activation="softmax", dtype="float32", name=f"{HEAD_PREFIX}probabilities"
+        head.classes,
+        activation="softmax",
+        kernel_initializer=_start(head.deviation),
+        dtype="float32",
+        name=f"{HEAD_PREFIX}probabilities",
     )
     return keras.Model(base.input, output(features), name=f"{backbone.name}_classifier")
 
@@ -155,6 +163,60 @@ def nemati_head(backbone, classes=2, dropout=0.5):
     return classifier(backbone, HeadSpec(classes, dropout=dropout, hidden=(64,)))
 
 
+def khalifa_head(network="alexnet", classes=2, input_size=None):
+    """Build one of khalifa2020's networks with its last layer replaced (Fig. 3), everything trainable.
+
+    Parameters
+    ----------
+    network : str, optional
+        Key of a network with a classifier of its own, such as ``"alexnet"``, ``"squeezenet1_1"``,
+        ``"googlenet"``, ``"resnet18"``.
+    classes : int, optional
+    input_size : int, optional
+        Height and width, in pixels. The paper prints none: the default is that of its toolbox, 227 for
+        AlexNet and SqueezeNet and 224 for the others.
+
+    Returns
+    -------
+    keras.Model
+        Images as the network takes them to probabilities (n, classes). The replaced layer, and what follows
+        it, are named ``head_...``; the other layers keep their names, so that
+        :func:`covidcxr.models.weight_files.load_into` fills them, and only them.
+
+    Raises
+    ------
+    ModelError
+        If the network is unknown or cannot take that size.
+    """
+    known = backbones.get(network)
+    size = input_size or (227 if known.key.startswith(("alexnet", "squeezenet")) else 224)
+    return replace_last(backbones.build(known, (size, size, 3), classes=classes), known.head[0])
+
+
+def replace_last(model, last):
+    """Replace a network's last layer with weights, and what follows it, by new ones of the same settings.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional, one output. Its other layers become the new model's own.
+    last : str
+        Name of that layer.
+
+    Returns
+    -------
+    keras.Model
+        The new layers are named as the old ones with ``head_`` before it.
+    """
+    import keras
+
+    start = model.layers.index(model.get_layer(last))
+    outputs = model.layers[start].input
+    for layer in model.layers[start:]:
+        outputs = _copy(layer, HEAD_PREFIX + layer.name)(outputs)
+    return keras.Model(model.input, outputs, name=f"{model.name}_classifier")
+
+
 def is_head(layer):
     """Return whether a layer belongs to a classifier's head, not to its backbone."""
     return layer.name.startswith(HEAD_PREFIX)
@@ -190,12 +252,22 @@ def _weighted(model):
     return [layer for layer in model.layers if layer.weights]
 
 
+def _copy(layer, name):
+    return type(layer).from_config({**layer.get_config(), "name": name})
+
+
 def _copy_state(source, target):
     store = {}
     source.save_own_variables(store)
     target.load_own_variables(store)
     for old, new in zip(source.weights, target.weights, strict=True):
         new.trainable = old.trainable
+
+
+def _start(deviation):
+    import keras
+
+    return "glorot_uniform" if deviation is None else keras.initializers.RandomNormal(stddev=deviation)
 
 
 def _pooling(kind):

@@ -1,70 +1,57 @@
-"""What is published about the networks written in this package, as data. Readable without importing Keras."""
+"""What is published about the networks written in this package, as data. Readable without importing Keras.
 
-from dataclasses import dataclass
+Sources: torchvision's tables of weights, and the papers' tables for the two that torchvision lacks. khalifa2020,
+which uses them, prints no input size and names no variant.
+"""
 
+from covidcxr.models.backbone_table import Backbone
 
-@dataclass(frozen=True)
-class SmallNetwork:
-    """One of khalifa2020's networks, which keras.applications lacks.
-
-    Attributes
-    ----------
-    key : str
-        Name in options and files.
-    builder : str
-        ``"module:function"``; called with `input_shape`, `include_top`, `pooling`, `classes` and
-        `classifier_activation`, as in keras.applications but without `weights`.
-    input_size, minimum_size : int
-        Published and smallest side of the square input, pixels.
-    value_range : str
-        What the published weights expect, in the words of
-        `keras.applications.imagenet_utils.preprocess_input`: ``"torch"``, ``"tf"`` or ``"caffe"``.
-    trainable : int
-        The published count: trainable parameters with 1000 classes, no auxiliary heads.
-    parameters, parameters_with_top : int
-        As Keras counts, with the running statistics of batch normalisation; without and with the classifier.
-    depth : int
-        Layers that have parameters, classifier included.
-    features : int
-        Channels of the last feature map.
-    head : tuple of str
-        Layers whose size is the number of classes: new for a new task.
-    """
-
-    key: str
-    builder: str
-    input_size: int
-    minimum_size: int
-    value_range: str
-    trainable: int
-    parameters: int
-    parameters_with_top: int
-    depth: int
-    features: int
-    head: tuple
+_TORCHVISION = "BSD-3-Clause"
+_BVLC = "unrestricted"
 
 
-def _row(key, function, *facts):
-    return SmallNetwork(key, f"covidcxr.models.{function}", *facts)
+def _row(key, function, *facts, **others):
+    """Return the row of a network; `facts` are in the order of the table below."""
+    size, minimum, values, trainable, parameters, with_top, depth, features, licence, head = facts
+    return Backbone(
+        key=key,
+        builder=f"covidcxr.models.{function}",
+        input_size=size,
+        minimum_size=minimum,
+        value_range=values,
+        trainable=trainable,
+        parameters=parameters,
+        parameters_with_top=with_top,
+        depth=depth,
+        features=features,
+        licence=licence,
+        head=head,
+        papers={"khalifa2020": None},
+        other_names=(f"{key}[_-]imagenet*.h5", *others.pop("other_names", ())),
+        **others,
+    )
 
 
 # fmt: off
 SMALL_NETWORKS = (
-    # input and smallest size, value range, trainable, parameters, with top, depth, features, head
+    # input and smallest size, value range, trainable, parameters, with top, depth, features, licence, head
     _row("alexnet", "alexnet:build", 224, 63, "torch",
-         61_100_840, 2_469_696, 61_100_840, 8, 256, ("fc8",)),
+         61_100_840, 2_469_696, 61_100_840, 8, 256, _TORCHVISION, ("fc8",)),
     _row("alexnet_2012", "alexnet:build_2012", 227, 67, "caffe",
-         60_965_224, 2_334_080, 60_965_224, 8, 256, ("fc8",)),
+         60_965_224, 2_334_080, 60_965_224, 8, 256, "not published", ("fc8",)),
     _row("squeezenet1_0", "squeezenet:build_1_0", 227, 21, "torch",
-         1_248_424, 735_424, 1_248_424, 26, 512, ("conv10",)),
+         1_248_424, 735_424, 1_248_424, 26, 512, _TORCHVISION, ("conv10",)),
+    # The authors' own weights, which keras-squeezenet copied, expect Caffe's values; torchvision's its own.
     _row("squeezenet1_1", "squeezenet:build", 227, 17, "torch",
-         1_235_496, 722_496, 1_235_496, 26, 512, ("conv10",)),
+         1_235_496, 722_496, 1_235_496, 26, 512, _TORCHVISION, ("conv10",),
+         other_names=("squeezenet_v1.1[_-]*.h5", "squeezenet_weights_*notop.h5", "squeezenet_weights_*.h5"),
+         other_ranges={"squeezenet_v1.1[_-]*": "caffe", "squeezenet_weights_*": "caffe"}),
     _row("googlenet", "googlenet:build", 224, 15, "tf",
-         6_624_904, 5_614_464, 6_639_464, 115, 1024, ("fc", "aux1_fc2", "aux2_fc2")),
+         6_624_904, 5_614_464, 6_639_464, 115, 1024, _TORCHVISION, ("fc", "aux1_fc2", "aux2_fc2")),
     _row("googlenet_bvlc", "googlenet:build_bvlc", 224, 31, "caffe",
-         6_998_552, 5_973_552, 6_998_552, 58, 1024,
+         6_998_552, 5_973_552, 6_998_552, 58, 1024, _BVLC,
          ("loss3_classifier", "loss1_classifier", "loss2_classifier")),
     _row("resnet18", "resnet18:build", 224, 1, "torch",
-         11_689_512, 11_186_112, 11_699_112, 41, 512, ("fc",)),
+         11_689_512, 11_186_112, 11_699_112, 41, 512, _TORCHVISION, ("fc",)),
 )
 # fmt: on

@@ -5,10 +5,22 @@ import pytest
 
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones
-from covidcxr.models.backbone_table import BACKBONES
+from covidcxr.models.backbone_table import BACKBONES, VALUE_RANGES
+from covidcxr.models.small_networks import SMALL_NETWORKS
 
+KEYS = backbones.keys()
 SMALL = ("mobilenet", "mobilenet_v2", "efficientnet_b0")
 # nemati2022's Table I has 27 rows, ResNet152V2 twice; yin2020's eight are among them.
+YIN = {
+    "vgg19",
+    "inception_v3",
+    "resnet50",
+    "resnet50_v2",
+    "mobilenet",
+    "mobilenet_v2",
+    "densenet121",
+    "nasnet_mobile",
+}
 NEMATI_299 = {"inception_v3", "xception", "inception_resnet_v2", "resnet101_v2", "resnet152_v2"}
 
 
@@ -17,10 +29,31 @@ def cases():
 
 
 def test_the_papers_26_networks_are_known():
-    assert len(BACKBONES) == len(set(backbones.keys()) & {b.key for b in BACKBONES}) == 26
-    sizes = {b.key: b.nemati2022_input for b in BACKBONES}
+    assert len(BACKBONES) == len(set(KEYS) & {b.key for b in BACKBONES}) == 26
+    sizes = {b.key: b.papers["nemati2022"] for b in BACKBONES}
     assert {key for key, size in sizes.items() if size == 299} == NEMATI_299
     assert {key for key, size in sizes.items() if size == 331} == {"nasnet_large"}
+    assert sum(size == 224 for size in sizes.values()) == 26 - len(NEMATI_299) - 1
+
+
+def test_every_network_of_every_paper_is_known():
+    of = {
+        paper: {key for key in KEYS if paper in backbones.get(key).papers}
+        for paper in ("khalifa2020", "rahimzadeh2020", "ragab2022", "nemati2022", "yin2020")
+    }
+    assert len(of["nemati2022"]) == 26
+    assert of["yin2020"] == YIN
+    assert of["ragab2022"] == {"mobilenet", "mobilenet_v2"}
+    assert of["rahimzadeh2020"] == {"xception", "resnet50_v2", "concatenated"}
+    assert of["khalifa2020"] == {network.key for network in SMALL_NETWORKS}
+    assert set.union(*of.values()) == set(KEYS)
+
+
+def test_a_weight_file_may_expect_other_values_than_the_published_one():
+    squeezenet = backbones.get("squeezenet1_1")
+    assert squeezenet.range_of("squeezenet1_1_imagenet.h5") == squeezenet.value_range == "torch"
+    assert squeezenet.range_of("squeezenet_v1.1_imagenet.h5") == "caffe"
+    assert squeezenet.range_of("squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5") == "caffe"
 
 
 def test_the_registry_needs_no_keras():
@@ -40,11 +73,10 @@ def test_an_unknown_name_brings_near_ones():
         backbones.get("qqqq")
 
 
-def test_two_networks_cannot_share_a_key():
-    known = backbones.get("vgg16")
-    assert backbones.register(known) is known
-    with pytest.raises(ModelError, match="already registered"):
-        backbones.register(type(known)(**{**vars(known), "depth": 1}))
+def test_keys_tell_the_networks_apart():
+    bare = [key.replace("_", "") for key in KEYS]
+    assert len(set(bare)) == len(bare) == 26 + 7 + 1
+    assert {backbones.get(key).value_range for key in KEYS} == set(VALUE_RANGES)
 
 
 @pytest.mark.parametrize("backbone", cases())
@@ -59,8 +91,29 @@ def test_networks_have_the_published_sizes(backbone):
     # Keras' table counts layers with parameters; the classifier is one layer, VGG's three.
     top = 3 if backbone.key.startswith("vgg") else 1
     assert sum(bool(layer.weights) for layer in model.layers) + top == backbone.depth
-    if top == 1:
-        assert backbone.parameters_with_top == backbone.parameters + 1000 * (backbone.features + 1)
+
+
+@pytest.mark.parametrize("backbone", cases())
+def test_networks_with_their_classifier_have_the_published_sizes(backbone):
+    import keras
+
+    keras.backend.clear_session()
+    size = backbone.input_size
+    model = backbones.build(backbone.key, (size, size, 3), classes=backbone.classes)
+    assert model.count_params() == backbone.parameters_with_top
+    assert model.output_shape == (None, 1000)
+    (last,) = backbone.head
+    assert 1000 in model.get_layer(last).kernel.shape
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_input_below_the_smallest_is_refused(key):
+    known = backbones.get(key)
+    side = known.minimum_size
+    for shape in ((side - 1, side, 3), (side, side - 1, 3)):
+        with pytest.raises(ModelError, match=f"{key}: cannot be built") as caught:
+            backbones.build(key, shape)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("backbone", cases())
@@ -102,9 +155,8 @@ def test_what_cannot_be_built_is_one_line():
     with pytest.raises(ModelError, match="no width multiplier") as caught:
         backbones.build("vgg16", (64, 64, 3), alpha=0.5)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="xception: cannot be built") as caught:
-        backbones.build("xception", (32, 32, 3))
-    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"squeezenet1_1: cannot be built.*'avg', 'max' or None"):
+        backbones.build("squeezenet1_1", (64, 64, 3), pooling="mean")
 
 
 @pytest.mark.filterwarnings("error")
