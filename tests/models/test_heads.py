@@ -4,7 +4,15 @@ import pytest
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones
 from covidcxr.models.freezing import freeze_layers, trainable_counts
-from covidcxr.models.heads import HeadSpec, classifier, nemati_head, ragab_head, ragab_prose_head
+from covidcxr.models.heads import (
+    HeadSpec,
+    classifier,
+    is_head,
+    khalifa_head,
+    nemati_head,
+    ragab_head,
+    ragab_prose_head,
+)
 
 
 def images(size, count=2):
@@ -50,6 +58,72 @@ def test_nemati2022_head():
         "head_probabilities",
     ]
     assert model.get_layer("head_dense_1").activation.__name__ == "relu"
+
+
+KHALIFA = {
+    # Input of the paper's toolbox, the replaced layer, its inputs.
+    "alexnet": (227, "head_fc8", 4096),
+    "alexnet_2012": (227, "head_fc8", 4096),
+    "squeezenet1_1": (227, "head_conv10", 512),
+    "googlenet": (224, "head_fc", 1024),
+    "googlenet_bvlc": (224, "head_loss3_classifier", 1024),
+    "resnet18": (224, "head_fc", 512),
+}
+
+
+@pytest.mark.parametrize("key", KHALIFA)
+def test_khalifa2020_replaces_the_last_layer_only(key):
+    size, last, inputs = KHALIFA[key]
+    model = khalifa_head(key)
+    assert model.input_shape == (None, size, size, 3)
+    assert model.count_params() == backbones.get(key).parameters_with_top - 998 * (inputs + 1)
+    assert [layer.name for layer in model.layers if is_head(layer) and layer.weights] == [last]
+    assert all(layer.trainable for layer in model.layers)
+    assert model.layers[-1].dtype_policy.name == "float32"
+
+
+def test_a_replaced_layer_keeps_its_settings():
+    import keras
+
+    whole = backbones.build("squeezenet1_1", (227, 227, 3), classes=3)
+    model = khalifa_head("squeezenet1_1", classes=3)
+    by_name = {layer.name: layer for layer in model.layers}
+    for layer in whole.layers[1:]:
+        twin = by_name.get(layer.name) or by_name["head_" + layer.name]
+        twin.set_weights(layer.get_weights())
+        assert {**twin.get_config(), "name": ""} == {**layer.get_config(), "name": ""}
+    assert isinstance(model.get_layer("head_conv10"), keras.layers.Conv2D)
+    batch = images(227)
+    np.testing.assert_allclose(model(batch), whole(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("key", ["squeezenet1_1", "googlenet_bvlc"])
+def test_real_weights_fill_all_but_the_replaced_layer(key, shared):
+    from covidcxr.models.pretrained import find_weights
+    from covidcxr.models.weight_files import load_into
+
+    model = khalifa_head(key)
+    last = next(layer for layer in model.layers if is_head(layer) and layer.weights)
+    before = last.get_weights()
+    report = load_into(model, find_weights(key, shared / "weights"))
+    assert report.missing == (last.name,)
+    assert report.unused == (last.name.removeprefix("head_"),)
+    assert len(report.loaded) == backbones.get(key).depth - 1
+    for old, new in zip(before, last.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_a_head_may_start_from_a_normal_distribution():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((2000,))
+    backbone = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    kernel = np.asarray(classifier(backbone, HeadSpec(3, deviation=0.001)).layers[-1].kernel)
+    assert kernel.std() == pytest.approx(0.001, rel=0.05)
+    # Glorot's uniform: between the roots of 6 / (2000 + 3).
+    plain = np.asarray(classifier(backbone, HeadSpec(3)).layers[-1].kernel)
+    assert np.abs(plain).max() == pytest.approx((6 / 2003) ** 0.5, rel=0.01)
 
 
 def test_scaling_keeps_values_and_what_learns():
