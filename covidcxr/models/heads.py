@@ -206,7 +206,7 @@ def replace_last(model, last):
     Returns
     -------
     keras.Model
-        The new layers are named as the old ones with ``head_`` before it.
+        The new layers are named as the old ones with ``head_`` before it, and compute in float32.
     """
     import keras
 
@@ -253,7 +253,8 @@ def _weighted(model):
 
 
 def _copy(layer, name):
-    return type(layer).from_config({**layer.get_config(), "name": name})
+    # float32, as in `classifier`.
+    return type(layer).from_config({**layer.get_config(), "name": name, "dtype": "float32"})
 
 
 def _copy_state(source, target):

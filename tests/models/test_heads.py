@@ -155,14 +155,23 @@ def test_the_model_is_flat():
     np.testing.assert_allclose(np.sum(probabilities, axis=1), 1, atol=1e-6)
 
 
-def test_mixed_precision_gives_float32_probabilities():
+@pytest.mark.parametrize(
+    ("build", "first"),
+    [
+        (lambda: ragab_head(input_size=64, alpha=0.35), "Conv1"),
+        # Keras' own classifier would give probabilities of 16 bits.
+        (lambda: khalifa_head("mobilenet", input_size=64), "conv1"),
+    ],
+    ids=["ragab2022", "khalifa2020"],
+)
+def test_mixed_precision_gives_float32_probabilities(build, first):
     import keras
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = ragab_head(input_size=64, alpha=0.35)
-        assert model.get_layer("Conv1").compute_dtype == "bfloat16"
+        model = build()
+        assert model.get_layer(first).compute_dtype == "bfloat16"
         assert str(np.asarray(model(images(64))).dtype) == "float32"
     finally:
         keras.config.set_dtype_policy(before)
