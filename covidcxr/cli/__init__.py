@@ -11,7 +11,7 @@ import sys
 from covidcxr.errors import CovidcxrError
 from covidcxr.version import __version__
 
-COMMANDS = ("train", "predict", "evaluate", "data", "papers")
+COMMANDS = ("train", "predict", "evaluate", "data", "papers", "export")
 
 
 class Parser(argparse.ArgumentParser):

@@ -11,13 +11,16 @@ _COUNT = ("covid19=102", "normal=207")
 
 
 def add_parser(commands):
-    """Add the command and its four sub-commands to the parser."""
-    parser = commands.add_parser("data", help="list, inspect, prepare or download image sets")
+    """Add the command and its sub-commands to the parser."""
+    from covidcxr.cli import weights
+
+    parser = commands.add_parser("data", help="list, inspect, prepare or download image sets and weights")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_list(actions)
     _add_inspect(actions)
     _add_prepare(actions)
     _add_download(actions)
+    weights.add_parser(actions)
 
 
 def _add_list(actions):

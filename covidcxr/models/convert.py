@@ -69,7 +69,7 @@ def convert(source, network, out):
         raise ModelError(f"{out}: converted weights end in .h5, not in .weights.h5 (Keras 3's other layout)")
     kind = value_range_of(source, network)
     model = build(row)
-    _fill(model, source, network)
+    fill(model, source, network)
     origin = Origin(network, source.name, sha256(source), kind)
     make_folder(out.parent)
     with whole_file(out) as temporary:
@@ -109,6 +109,20 @@ def build(row):
     return getattr(importlib.import_module(module), function)()
 
 
+def fill(model, source, network):
+    """Fill a network, as :func:`build` makes it, from a .pth or .caffemodel.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or belongs to another network.
+    """
+    if Path(source).suffix == CAFFE_SUFFIX:
+        caffe_weights.load_file(model, source, network)
+    else:
+        torch_weights.load_file(model, source, network)
+
+
 def read_origin(path):
     """Return the :class:`Origin` that an .h5 file states; None if it states none, or is no HDF5 file."""
     import h5py
@@ -129,13 +143,6 @@ def _row(network):
     if network not in rows:
         raise ModelError(f"{network}: nothing to convert for it; choose one of {', '.join(rows)}")
     return rows[network]
-
-
-def _fill(model, source, network):
-    if source.suffix == CAFFE_SUFFIX:
-        caffe_weights.load_file(model, source, network)
-    else:
-        torch_weights.load_file(model, source, network)
 
 
 def _write(model, path, origin):

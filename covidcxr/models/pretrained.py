@@ -10,6 +10,7 @@ from pathlib import Path
 from covidcxr.atomic import make_folder
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones
+from covidcxr.models.small_networks import SMALL_NETWORKS
 
 # A dead network must not look like a hang; a slow download that still delivers goes on.
 _TIMEOUT_SECONDS = 20
@@ -44,7 +45,8 @@ def find_weights(backbone_key, spec, alpha=1.0, input_size=None):
     backbone_key : str
     spec : str or path-like
         ``"imagenet"`` (Keras' cache, else Keras' own download), ``"none"``, a folder that holds weight files
-        or a SavedModel, a file written by Keras, or a TensorFlow Hub address.
+        or a SavedModel, a file written by Keras, or a TensorFlow Hub address. For the networks of
+        :data:`covidcxr.models.small_networks.SMALL_NETWORKS` see :mod:`covidcxr.models.small_weights`.
     alpha : float, optional
         Width multiplier of the network.
     input_size : int, optional
@@ -63,6 +65,10 @@ def find_weights(backbone_key, spec, alpha=1.0, input_size=None):
     backbone = backbones.get(backbone_key)
     if spec is None or str(spec) == "none":
         return Found("none", None, "random start: no pretrained weights")
+    if backbone in SMALL_NETWORKS:
+        from covidcxr.models import small_weights
+
+        return small_weights.find(backbone.key, spec)
     if str(spec) == "imagenet":
         return _imagenet(backbone, alpha, input_size)
     if str(spec).startswith(("https://", "http://")):
