@@ -63,7 +63,8 @@ def lively(model):
     values = np.asarray(keras.Model(model.inputs, features.output)(images(model)))
     if values.ndim == 2 and isinstance(dense, keras.layers.Dense):
         kernel = rng.normal(size=(values.shape[1], 1)) * [1, -1]
-        kernel /= (values @ kernel).std(axis=0)
+        # Scores that differ by more would magnify the rounding of the layers before.
+        kernel /= 4 * (values @ kernel).std(axis=0)
         dense.set_weights([kernel, -(values.mean(axis=0) @ kernel)])
     attach_info(model, INFO)
     return model
