@@ -1,8 +1,16 @@
-"""Papers and their progress on the terminal."""
+"""Papers, their networks and their progress on the terminal."""
+
+import difflib
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from covidcxr.errors import OptionError
+
+# Columns of characters that a table of networks needs, and what it gets in a file or another program.
+_NARROWEST, _FILE_WIDTH = 112, 160
 _STDERR = Console(stderr=True, highlight=False)
 
 
@@ -33,6 +41,105 @@ def print_recipe(recipe):
     console.print("\nDeviations and readings")
     for number, text in enumerate(recipe.deviations, 1):
         console.print(f"{number:2}. {text}")
+
+
+def print_models(paper=None, weights=None):
+    """Print a table of every network: size, depth, input, what its weights expect, and whether they are here.
+
+    Parameters
+    ----------
+    paper : str, optional
+        Only the networks of this paper.
+    weights : path-like, optional
+        Folder to look for weights in, before the caches of Keras, of this package and of PyTorch.
+
+    Raises
+    ------
+    OptionError
+        If no paper of that name uses any, or the folder does not exist.
+    """
+    from covidcxr.models.backbone_table import VALUE_RANGES
+
+    if weights and not Path(weights).is_dir():
+        raise OptionError(f"--weights {weights}: no such folder")
+    networks = _networks_of(paper)
+    table = Table("network", title="Networks")
+    for column in ("input", "parameters", "with top", "depth"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("values", "papers, input printed", "weights here"):
+        table.add_column(column, overflow="fold")
+    for network in networks:
+        table.add_row(
+            network.key,
+            str(network.input_size),
+            f"{network.parameters:,}",
+            f"{network.parameters_with_top:,}",
+            str(network.depth),
+            network.value_range,
+            _printed_inputs(network, paper),
+            escape(_weights_here(network, weights)),
+        )
+    console = _wide_console()
+    console.print(table)
+    console.print(
+        "Input: side in pixels that the weights were published for; a paper without a number prints none. "
+        "Parameters: all, moving statistics included; top: the classifier, of 1000 classes, concatenated's 3. "
+        "Depth: layers with parameters."
+    )
+    for kind in sorted({network.value_range for network in networks}):
+        console.print(f"{kind}: {escape(VALUE_RANGES[kind])}")
+
+
+def _networks_of(paper):
+    from covidcxr.models import backbones
+
+    networks = [*map(backbones.get, backbones.keys())]
+    known = sorted({key for network in networks for key in network.papers})
+    if paper is None:
+        return networks
+    if paper not in known:
+        near = difflib.get_close_matches(paper, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise OptionError(f"--paper {paper}: no such paper{hint} (papers: {', '.join(known)})")
+    return [network for network in networks if paper in network.papers]
+
+
+def _printed_inputs(network, paper):
+    shown = [paper] if paper else sorted(network.papers)
+    return ", ".join(" ".join(filter(None, (key, str(network.papers[key] or "")))) for key in shown)
+
+
+def _weights_here(network, folder):
+    from covidcxr.models import backbones, weight_catalog
+
+    if network.parts:
+        return "; ".join(_weights_here(backbones.get(part), folder) for part in network.parts)
+    entries = [
+        entry for entry in weight_catalog.entries() if (entry.network, entry.alpha) == (network.key, 1)
+    ]
+    looks = (where for entry in entries for where in _looks(weight_catalog, entry, folder))
+    found = next((place for place in looks if place.path), None)
+    return "no" if found is None else f"{found.path.name}{_REMARKS[found.state].format(found.share or 0)}"
+
+
+def _looks(weight_catalog, entry, folder):
+    if folder:
+        yield weight_catalog.where(entry, folder)
+    yield weight_catalog.where(entry)
+
+
+_REMARKS = {
+    "whole": "",
+    "partial": " (only {:.0%} of the numbers)",
+    "source": " (converted on first use)",
+    "unknown": " (not counted)",
+}
+
+
+def _wide_console():
+    plain = Console()
+    width = max(plain.width, _NARROWEST) if plain.is_terminal else _FILE_WIDTH
+    return Console(highlight=False, width=width)
 
 
 def _data_sets(recipe):
