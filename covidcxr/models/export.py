@@ -131,6 +131,22 @@ def _write_onnx(model, out, _info):
     model(keras.Input(batch_shape=model.input_shape))
     with whole_file(out) as temporary, _as_model_error(out, "onnx"), _quiet("tf2onnx", "absl"):
         model.export(str(temporary), format="onnx", verbose=False)
+        _keep_padding(temporary)
+
+
+def _keep_padding(path):
+    """Let no optimiser move a padding with zeros into the max-pooling after it, which pads with -infinity.
+
+    ONNX Runtime does (https://github.com/microsoft/onnxruntime/pull/18136) where the pooling leaves its own
+    padding open; ResNet50V2, whose first pooling sees negative values, then predicts otherwise.
+    """
+    import onnx
+
+    graph = onnx.load(path)
+    for node in graph.graph.node:
+        if node.op_type == "MaxPool" and not {"auto_pad", "pads"} & {item.name for item in node.attribute}:
+            node.attribute.append(onnx.helper.make_attribute("auto_pad", "VALID"))
+    onnx.save(graph, path)
 
 
 def _write_saved_model(model, out, _info):

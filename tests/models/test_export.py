@@ -60,7 +60,7 @@ def lively(model):
     for layer in frozen:
         layer.trainable = False
     *_, features, dense = model.layers
-    values = np.asarray(keras.Model(model.inputs, features.output)(images(model)))
+    values = np.asarray(keras.Model(model.inputs[0], features.output)(images(model)))
     if values.ndim == 2 and isinstance(dense, keras.layers.Dense):
         kernel = rng.normal(size=(values.shape[1], 1)) * [1, -1]
         # Scores that differ by more would magnify the rounding of the layers before.
@@ -199,7 +199,15 @@ def test_tensorflow_serves_the_same(tmp_path, build):
         export(path, tmp_path / "served", "saved_model")
 
 
-@pytest.mark.parametrize("build", [small, pytest.param(ragab, marks=pytest.mark.slow)])
+def resnet():
+    """Keras' network that pads with zeros, then takes the maximum of values that may be negative."""
+    keras.utils.set_random_seed(1)
+    return lively(classifier(backbones.build("resnet50_v2", (96, 96, 3)), HeadSpec(2)))
+
+
+@pytest.mark.parametrize(
+    "build", [small, *(pytest.param(build, marks=pytest.mark.slow) for build in (ragab, resnet))]
+)
 def test_onnx_runtime_predicts_the_same(tmp_path, build):
     pytest.importorskip("tf2onnx")
     runtime = pytest.importorskip("onnxruntime")
