@@ -70,6 +70,14 @@ def test_terminal_prints_brackets_as_they_stand():
         "[red]1",
         "50.00 % [25.00, 75.00]",
         "[i]run",
-        *tables.RESULT_COLUMNS,
+        "paper",
+        "this run",
     ):
         assert expected in text
+
+
+def test_terminal_leaves_out_columns_that_are_empty_throughout():
+    rows = [{"measure": "accuracy", "value": 0.5}, {"measure": "F1", "value": 0.25}]
+    assert "paper" not in printed(tables.results_table(rows))
+    assert "note" not in printed(tables.results_table(rows))
+    assert "paper" in printed(tables.results_table([*rows, {"measure": "loss", "paper": 0.1}]))
