@@ -86,7 +86,15 @@ def _split(records, plan, say):
             f"{records.root}: {training} training images are fewer than one batch of {plan.batch_size}; "
             "add images or lower --batch-size"
         )
-    return _with_leaks(records)
+    return _with_losses(_with_leaks(records))
+
+
+def _with_losses(records):
+    """Note how many images could not be read; exclusions.csv names them."""
+    lost = sum(item.reason.startswith("unreadable") for item in records.exclusions)
+    if not lost:
+        return records
+    return replace(records, notes=(*records.notes, f"{lost} images could not be read: see exclusions.csv"))
 
 
 def _drawn(records, plan, say):
