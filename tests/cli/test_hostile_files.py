@@ -101,10 +101,8 @@ def test_predict_names_a_broken_file(model, name, tmp_path, capsys):
     path = tmp_path / name
     path.write_bytes(BROKEN[name])
     assert main(["predict", str(model), str(path), "--out", str(tmp_path / "out.csv")]) == 2
-    error = capsys.readouterr().err
-    assert name in error
-    assert "Traceback" not in error
-    assert "1 of 1 images could not be read" in error
+    only_line(capsys, name)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_predict_reads_cmyk(model, tmp_path):
