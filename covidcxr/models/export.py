@@ -96,7 +96,46 @@ def _in_float32(model):
     """Copy a model, free of mixed precision, which few runtimes read."""
     copy = type(model).from_config(_with_float32(model.get_config()))
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        # Keras' Normalization computes with a copy of its variables.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     return copy
+
+
+def _with_rescaling(model):
+    """Copy a model, a normalisation of its input (EfficientNet's) written as a product and a sum.
+
+    Keras holds mean and variance outside the network's graph, and they would become further inputs.
+    """
+    norms = {layer.name: layer for layer in model.layers if _is_per_channel(layer)}
+    if not norms:
+        return model
+    config = model.get_config()
+    for entry in config["layers"]:
+        if entry["config"]["name"] in norms:
+            entry.pop("build_config", None)
+            entry.update(class_name="Rescaling", config=_rescaling(norms[entry["config"]["name"]]))
+    copy = type(model).from_config(config)
+    for layer in copy.layers:
+        if layer.name not in norms:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return copy
+
+
+def _is_per_channel(layer):
+    import keras
+
+    return isinstance(layer, keras.layers.Normalization) and not layer.invert and layer.axis in ((-1,), (3,))
+
+
+def _rescaling(layer):
+    import keras
+    import numpy as np
+
+    mean, variance = np.ravel(layer.mean), np.ravel(layer.variance)
+    scale = 1 / np.maximum(np.sqrt(variance), keras.backend.epsilon())
+    return {"name": layer.name, "scale": scale.tolist(), "offset": (-mean * scale).tolist()}
 
 
 def _with_float32(config):
@@ -127,25 +166,31 @@ def _description(model, info, kind):
 def _write_onnx(model, out, _info):
     import keras
 
+    model = _with_rescaling(model)
     # Keras exports to ONNX only what has been called.
     model(keras.Input(batch_shape=model.input_shape))
     with whole_file(out) as temporary, _as_model_error(out, "onnx"), _quiet("tf2onnx", "absl"):
         model.export(str(temporary), format="onnx", verbose=False)
-        _keep_padding(temporary)
+        _finish_onnx(temporary, len(model.inputs))
 
 
-def _keep_padding(path):
-    """Let no optimiser move a padding with zeros into the max-pooling after it, which pads with -infinity.
+def _finish_onnx(path, inputs):
+    """Refuse a graph that no runtime could load, and guard it against a fault of optimisers.
 
-    ONNX Runtime does (https://github.com/microsoft/onnxruntime/pull/18136) where the pooling leaves its own
-    padding open; ResNet50V2, whose first pooling sees negative values, then predicts otherwise.
+    ONNX Runtime moves a padding with zeros into the max-pooling after it, which pads with -infinity
+    (https://github.com/microsoft/onnxruntime/pull/18136), unless the pooling says how it is padded. ResNet50V2,
+    whose first pooling sees negative values, would predict otherwise.
     """
     import onnx
 
     graph = onnx.load(path)
+    if len(graph.graph.input) != inputs:
+        raise ValueError(f"{len(graph.graph.input) - inputs} constants became inputs")
     for node in graph.graph.node:
         if node.op_type == "MaxPool" and not {"auto_pad", "pads"} & {item.name for item in node.attribute}:
             node.attribute.append(onnx.helper.make_attribute("auto_pad", "VALID"))
+    # Raises for operations of TensorFlow that were left as they were: grouped convolutions.
+    onnx.checker.check_model(graph)
     onnx.save(graph, path)
 
 
@@ -185,7 +230,9 @@ def _as_model_error(out, kind):
     except Exception as error:
         # Converters raise whatever an operation they do not know leads to.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ModelError(f"{out}: this network cannot be exported as {kind} ({reason})") from error
+        raise ModelError(
+            f"{out}: this network cannot be exported as {kind} ({reason}); try another format"
+        ) from error
 
 
 @contextlib.contextmanager

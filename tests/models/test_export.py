@@ -47,6 +47,10 @@ def images(model, count=3):
 def lively(model):
     """Give every layer values of its own and spread the outputs, so that any mix-up would show."""
     rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights([np.array([0.3, 0.4, 0.5]), np.array([0.2, 0.1, 0.3]), np.array(1)])
+            layer.finalize_state()
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     frozen = [layer for layer in model.layers if not layer.trainable]
     momentum = [layer.momentum for layer in norms]
@@ -80,7 +84,8 @@ def small():
     keras.utils.set_random_seed(1)
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))
-    x = layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(layers.Rescaling(2, -1)(inputs)))
+    x = layers.Normalization(axis=-1)(layers.Rescaling(2, -1)(inputs))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(x))
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
     x = layers.Concatenate()([x, layers.SeparableConv2D(4, 3, padding="same")(x)])
     x = layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(layers.ZeroPadding2D(1)(x)))
@@ -96,6 +101,12 @@ def expected(model):
 def by_tf_keras(path, model):
     tf_keras = pytest.importorskip("tf_keras")
     return tf_keras.models.load_model(path, compile=False).predict(images(model), verbose=0)
+
+
+def test_keras_2_opens_a_bit_of_everything(tmp_path):
+    model = small()
+    export(model, tmp_path / "old.h5", "h5-keras2")
+    np.testing.assert_allclose(by_tf_keras(tmp_path / "old.h5", model), expected(model), atol=1e-5)
 
 
 def test_keras_2_opens_ragabs_classifier_and_predicts_the_same(tmp_path):
@@ -218,6 +229,13 @@ def test_onnx_runtime_predicts_the_same(tmp_path, build):
     (result,) = session.run(None, {entry.name: images(model)})
     np.testing.assert_allclose(result, expected(model), atol=1e-5)
     assert session.run(None, {entry.name: images(model, 1)})[0].shape == (1, 2)
+
+
+def test_onnx_that_no_runtime_could_load_is_refused(tmp_path):
+    pytest.importorskip("tf2onnx")
+    model = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, groups=2)])
+    attach_info(model, INFO)
+    refused(model, tmp_path / "old.onnx", "onnx", "cannot be exported as onnx .*try another format")
 
 
 def test_mixed_precision_is_exported_in_float32(tmp_path):
