@@ -106,6 +106,15 @@ def test_networks_with_their_classifier_have_the_published_sizes(backbone):
     assert 1000 in model.get_layer(last).kernel.shape
 
 
+@pytest.mark.parametrize("backbone", [*cases(), backbones.get("concatenated")], ids=lambda b: b.key)
+def test_the_smallest_input_leaves_a_map(backbone):
+    import keras
+
+    keras.backend.clear_session()
+    side = backbone.minimum_size
+    assert min(backbones.build(backbone, (side, side, 3)).output_shape[1:3]) >= 1
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_an_input_below_the_smallest_is_refused(key):
     known = backbones.get(key)
