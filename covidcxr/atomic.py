@@ -17,6 +17,9 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another output folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
     errno.EEXIST: "a file stands where a folder is needed; choose another output folder",
+    errno.EISDIR: "it is a folder; give the name of a file",
+    errno.ENOENT: "there is no such folder; create it, or choose another",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 
@@ -72,7 +75,8 @@ def whole_file(path):
     Parameters
     ----------
     path : path-like
-        The final place. The temporary name keeps its suffix, since writers choose formats by it.
+        The final place; the file behind it where it is a link. The temporary name keeps its suffix, since
+        writers choose formats by it.
 
     Yields
     ------
@@ -84,9 +88,10 @@ def whole_file(path):
     OutputError
         If the file cannot be written; `path` is then as it was before.
     """
-    path = Path(path)
-    with output_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    given, path = path, Path(os.path.realpath(path))
+    with output_errors(given):
+        check_target(given)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -99,10 +104,37 @@ def whole_file(path):
             temporary.unlink(missing_ok=True)
 
 
+def check_target(path):
+    """See that a file can be written before the work that is to be put into it is done; write nothing.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, or its own folder is not there or cannot be written to; if it is a device or pipe,
+        which renaming a file over it would replace.
+    """
+    real = Path(os.path.realpath(path))
+    with output_errors(path):
+        if real.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        os.stat(os.path.join(real.parent, "."))
+        if not os.access(real.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+        if real.exists() and not real.is_file():
+            raise OutputError(f"cannot write {path}: it is a device or pipe; give the name of a file")
+
+
 def write_text(path, text):
-    """Write a UTF-8 text file, whole or not at all (see :func:`whole_file`)."""
+    """Write a UTF-8 text file, whole or not at all (see :func:`whole_file`).
+
+    What UTF-8 cannot hold, the odd bytes of a file name, is spelled out as JSON escapes it.
+    """
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path, value):
@@ -113,7 +145,7 @@ def write_json(path, value):
 def write_csv(path, table):
     """Write a `pandas.DataFrame` without its index, whole or not at all (see :func:`whole_file`)."""
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def _sync(path):

@@ -1,5 +1,6 @@
 """Class probabilities for image files or arrays, through the preprocessing stored with the model."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +36,7 @@ def predict(model, images, batch_size=32):
     ImageError
         If an image cannot be read (the message names it).
     ModelError
-        If the model carries no preprocessing or class names.
+        If the model carries no preprocessing or class names, or they do not fit the network.
     """
     import pandas as pd
 
@@ -48,8 +49,7 @@ def predict(model, images, batch_size=32):
                 "of shape (height, width) or (n, height, width)"
             )
         head = pd.DataFrame({"image": range(len(stack))})
-        loader = Preprocessing.from_dict(info.preprocessing)
-        probabilities = _predict_arrays(model, loader, stack, batch_size)
+        probabilities = _predict_arrays(model, _loader(model, info), stack, batch_size)
     else:
         files = expand(images)
         head = pd.DataFrame({"path": [str(path) for path in files]})
@@ -83,7 +83,7 @@ def predict_files(model, files, batch_size=32, on_bad=None, progress=None):
         If an image cannot be read and `on_bad` is not given.
     """
     info = info_of(model)
-    loader = Preprocessing.from_dict(info.preprocessing)
+    loader = _loader(model, info)
     batch_size = min(batch_size, len(files))
     output = np.full((len(files), len(info.class_names)), np.nan, dtype=np.float32)
     for rows, batch in _batches(files, loader, batch_size, on_bad):
@@ -116,12 +116,12 @@ def expand(images):
     entries = [images] if isinstance(images, str | Path) else list(images)
     files = []
     for entry in map(Path, entries):
-        if entry.is_dir():
+        if os.path.isdir(entry):
             found = list_images(entry)
             if not found:
                 raise DataError(f"{entry}: no image in this folder; give a file or a folder with radiographs")
             files.extend(found)
-        elif entry.exists():
+        elif os.path.lexists(entry):
             files.append(entry)
         else:
             raise DataError(f"{entry}: no such file or folder; check the path")
@@ -137,6 +137,25 @@ def _model_and_info(model):
             "this model carries no class names and preprocessing; load one with covidcxr.load_model"
         )
     return model, info
+
+
+def _loader(model, info):
+    """Return the preprocessing that a model's file describes, if it and the class names fit the network."""
+    loader = Preprocessing.from_dict(info.preprocessing)
+    given, made = (*loader.size, loader.channels), (len(info.class_names),)
+    takes, gives = tuple(model.input_shape[1:]), tuple(model.output_shape[1:])
+    if not _agree(takes, given) or not _agree(gives, made):
+        raise ModelError(
+            f"{info.network}: the network takes {takes} and gives {gives}, the model file speaks of images "
+            f"{given} and of {made[0]} classes; get the file again"
+        )
+    return loader
+
+
+def _agree(shape, wanted):
+    return len(shape) == len(wanted) and all(
+        side in (None, other) for side, other in zip(shape, wanted, strict=True)
+    )
 
 
 def _batches(files, loader, batch_size, on_bad) -> Iterator:

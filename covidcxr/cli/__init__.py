@@ -1,6 +1,7 @@
 """The command line: one module a command. Each parses, calls, prints; nothing else is done here.
 
-Exit codes: 0 done, 2 something the user can mend (one line on stderr), 130 interrupted.
+Exit codes: 0 done, 2 something the user can mend (one line on stderr), 130 interrupted, 141 whoever read our
+output (head, less) has gone.
 """
 
 import argparse
@@ -8,7 +9,8 @@ import importlib
 import os
 import sys
 
-from covidcxr.errors import CovidcxrError
+from covidcxr.cli.console import drop_broken_streams, one_line, prepare_streams, reader_gone_raises
+from covidcxr.errors import CovidcxrError, OptionError
 from covidcxr.version import __version__
 
 COMMANDS = ("train", "predict", "evaluate", "data", "papers", "export")
@@ -19,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print one line and leave with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def build_parser():
@@ -38,21 +40,42 @@ def build_parser():
 def main(argv=None):
     """Run `covidcxr` with the given arguments (default: the process's own) and return its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    args = build_parser().parse_args(argv)
+    prepare_streams()
     try:
-        return args.run(args)
+        args = build_parser().parse_args(argv)
+        _refuse_empty(args)
+        with reader_gone_raises():
+            code = args.run(args)
+            sys.stdout.flush()
     except CovidcxrError as error:
-        print(f"covidcxr: error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
+    except BrokenPipeError:
+        drop_broken_streams()
+        return 141
     except KeyboardInterrupt:
         print("covidcxr: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone: not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        where = [str(error.filename)] if error.filename else drop_broken_streams()
+        what = ": ".join([*where[:1], error.strerror or str(error)])
+        return _fail(f"{what}; check the path, its permissions and the disk")
+    except MemoryError:
+        return _fail("not enough memory; close other programs, or give a smaller --batch-size")
+    return code
 
 
 def train_main():
     """Run `covidcxr-train`, which is `covidcxr train`."""
     return main(["train", *sys.argv[1:]])
+
+
+def _refuse_empty(args):
+    """Refuse what a shell makes of an unset variable: an empty path would mean the current folder."""
+    for name, value in vars(args).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise OptionError(f"{name.replace('_', '-')} is empty; give a value or leave it out")
+
+
+def _fail(message):
+    print(f"covidcxr: error: {one_line(message)}", file=sys.stderr)
+    return 2

@@ -5,7 +5,66 @@ import os
 import sys
 import tempfile
 
-from covidcxr.errors import OptionError
+from covidcxr.errors import OptionError, OutputError
+
+_LONGEST = 1000
+
+
+def one_line(text):
+    """Return a text as one line that a terminal shows and does not obey: control characters are spelled out.
+
+    A file name may hold line feeds, escape sequences and bytes that are no text; a long one is cut in the middle.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(shown) > _LONGEST:
+        shown = f"{shown[: _LONGEST // 2]} ... {shown[-_LONGEST // 2 :]}"
+    return shown
+
+
+def prepare_streams():
+    """Make printing safe: a stream that was closed leads nowhere, a character that it lacks is spelled out."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def reader_gone_raises():
+    """Raise `BrokenPipeError` where rich would end the process: its exit code 1 says nothing."""
+    try:
+        yield
+    except SystemExit as end:
+        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
+
+
+def drop_broken_streams():
+    """Let what a broken standard stream still holds go nowhere, so that the interpreter ends in silence.
+
+    Returns
+    -------
+    list of str
+        Which were broken.
+    """
+    broken = []
+    for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            broken.append(name)
+    return broken
+
+
+def require_stdout():
+    """Refuse to write results to a standard output that was closed before the program began."""
+    if sys.__stdout__ is None:
+        raise OutputError("standard output is closed; name a file with --out")
 
 
 def quiet_tensorflow():

@@ -36,10 +36,12 @@ def add_parser(commands):
 def run(args):
     """Score and print."""
     from covidcxr.cli.console import positive, quiet_tensorflow
-    from covidcxr.evaluation.external import evaluate, labelled_images
+    from covidcxr.evaluation.external import check_folder, evaluate, labelled_images
     from covidcxr.models.files import load_model, read_info
 
     positive(args.batch_size, "--batch-size")
+    if args.out:
+        check_folder(args.out)
     info = read_info(args.model)
     records = labelled_images(
         args.data,

@@ -1,16 +1,21 @@
 """Options that several commands share."""
 
+from argparse import ArgumentTypeError
+
 from covidcxr.errors import OptionError
+
+_LARGEST_SEED = 2**32 - 1
 
 
 def add_data(parser, default=None):
-    """Add --data and --source."""
+    """Add --data and --source; with a default, the word phantom stands for radiographs made on the way."""
+    kinds = "folder with the public sets as downloaded, or a table path,label,..."
     parser.add_argument(
         "--data",
         default=default,
         required=default is None,
-        metavar="DIR|CSV|phantom",
-        help="folder with the public sets as downloaded, a table path,label,..., or built-in phantom radiographs",
+        metavar="DIR|CSV|phantom" if default else "DIR|CSV",
+        help=f"{kinds}; phantom: built-in phantom radiographs" if default else kinds,
     )
     parser.add_argument(
         "--source",
@@ -24,8 +29,15 @@ def add_data(parser, default=None):
 def add_seed(parser):
     """Add --seed."""
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="everything random follows it (default 0)"
+        "--seed", type=_seed, default=0, metavar="N", help="everything random follows it (default 0)"
     )
+
+
+def _seed(text):
+    # NumPy's legacy generator, which Keras seeds too, takes 32 bits.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= _LARGEST_SEED):
+        raise ArgumentTypeError(f"{text} is no whole number from 0 to {_LARGEST_SEED}")
+    return int(text)
 
 
 def pairs(items, option):

@@ -1,6 +1,12 @@
 """`covidcxr predict MODEL IMAGE|FOLDER...`: class probabilities as CSV or JSON."""
 
+import os
 import sys
+
+from covidcxr.cli.console import one_line
+from covidcxr.errors import ImageError, OutputError
+
+_SHOWN = 10
 
 
 def add_parser(commands):
@@ -22,7 +28,7 @@ def add_parser(commands):
 
 def run(args):
     """Predict and write; images that cannot be read are named on stderr and kept as rows with an error."""
-    from covidcxr.cli.console import positive, quiet_tensorflow
+    from covidcxr.cli.console import positive, quiet_tensorflow, require_stdout
     from covidcxr.models.files import read_info
 
     positive(args.batch_size, "--batch-size")
@@ -30,12 +36,40 @@ def run(args):
     from covidcxr.inference import expand
 
     files = expand(args.images)
+    if args.out:
+        _check_out(args.out, [args.model, *files])
+    else:
+        require_stdout()
     quiet_tensorflow()
     result, errors = _predict(args, info, files)
+    if len(errors) == len(files):
+        raise ImageError(_none_readable(errors))
     _write(result, args)
+    _name(errors, len(files))
+    return 0
+
+
+def _check_out(out, inputs):
+    from covidcxr.atomic import check_target
+
+    check_target(out)
+    if os.path.exists(out) and any(os.path.samefile(out, path) for path in inputs):
+        raise OutputError(f"--out {out}: is one of the files that are read; choose another name")
+
+
+def _none_readable(errors):
+    first = errors[min(errors)]
+    return first if len(errors) == 1 else f"{first} (none of the {len(errors)} images can be read)"
+
+
+def _name(errors, count):
+    for index in sorted(errors)[:_SHOWN]:
+        print(f"covidcxr: left out: {one_line(errors[index])}", file=sys.stderr)
     if errors:
-        print(f"covidcxr: {len(errors)} of {len(files)} images could not be read", file=sys.stderr)
-    return 2 if len(errors) == len(files) else 0
+        print(
+            f"covidcxr: {len(errors)} of {count} images could not be read; the column error says why",
+            file=sys.stderr,
+        )
 
 
 def _predict(args, info, files):
@@ -50,7 +84,6 @@ def _predict(args, info, files):
 
     def on_bad(index, error):
         errors[index] = str(error)
-        print(f"covidcxr: {error}", file=sys.stderr)
 
     model = load_model(args.model)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -59,14 +92,19 @@ def _predict(args, info, files):
             model, files, args.batch_size, on_bad, lambda done: bar.update(task, completed=done)
         )
     result = inference.table(probabilities, info.class_names)
-    result.insert(0, "path", [str(path) for path in files])
+    result.insert(0, "path", [_text(path) for path in files])
     return pd.concat([result, _error_column(errors, len(files))], axis=1), errors
+
+
+def _text(path):
+    """Return a path as text that any encoding of Unicode can hold, the odd bytes of a name spelled out."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _error_column(errors, count):
     import pandas as pd
 
-    return pd.Series([errors.get(index, "") for index in range(count)], name="error")
+    return pd.Series([_text(errors.get(index, "")) for index in range(count)], name="error")
 
 
 def _write(result, args):

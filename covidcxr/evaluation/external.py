@@ -1,9 +1,12 @@
 """Score a model on labelled images that it was not trained on, with an explicit mapping of classes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from covidcxr.atomic import make_folder, write_csv, write_json
-from covidcxr.errors import DataError, OptionError
+from covidcxr.atomic import check_target, make_folder, output_errors, write_csv, write_json
+from covidcxr.errors import DataError, OptionError, OutputError
+
+_WRITTEN = ("predictions.csv", "metrics.json", "exclusions.csv")
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class Evaluation:
         """Write predictions.csv, metrics.json and exclusions.csv into a folder."""
         import pandas as pd
 
+        check_folder(folder)
         folder = make_folder(folder)
-        self.predictions.write_csv(folder / "predictions.csv")
-        write_json(folder / "metrics.json", {**self.metrics, "intervals": self.summary})
+        predictions, metrics, exclusions = (folder / name for name in _WRITTEN)
+        self.predictions.write_csv(predictions)
+        write_json(metrics, {**self.metrics, "intervals": self.summary})
         rows = [vars(item) for item in self.exclusions]
-        write_csv(folder / "exclusions.csv", pd.DataFrame(rows, columns=["path", "source", "reason"]))
+        write_csv(exclusions, pd.DataFrame(rows, columns=["path", "source", "reason"]))
 
     def print(self):
         """Print the table of results and what was left out."""
@@ -49,6 +54,31 @@ class Evaluation:
         for reason, number in sorted(Counter(item.reason for item in self.exclusions).items()):
             console.print(f"left out: {number} images, {reason}", markup=False)
         console.print("Not a medical device: no result here says anything about a patient.")
+
+
+def check_folder(folder):
+    """See that :meth:`Evaluation.write` may use a folder, before anything is computed.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or holds anything but an earlier evaluation: a run's own scores have the same
+        names.
+    """
+    folder = Path(folder)
+    with output_errors(folder):
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    foreign = [name for name in names if name not in _WRITTEN]
+    if foreign:
+        raise OutputError(
+            f"{folder}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
+        )
+    if folder.exists():
+        check_target(folder / _WRITTEN[0])
 
 
 def labelled_images(data, class_names, *, mapping=None, sources=None, split_file=None, split=None):
@@ -79,7 +109,7 @@ def labelled_images(data, class_names, *, mapping=None, sources=None, split_file
     DataError
         If nothing is left, or only one class.
     OptionError
-        If a mapping names an unknown class.
+        If a class, source, label or split that was named is not there.
     """
     from covidcxr.data import sources as source_room
 
@@ -87,10 +117,7 @@ def labelled_images(data, class_names, *, mapping=None, sources=None, split_file
     records = _mapped(records, class_names, mapping or {})
     known = records.table["label"].isin(class_names)
     records = records.where(known, reason="label is no class of the model (map it with --map LABEL=CLASS)")
-    for label, source in (sources or {}).items():
-        table = records.table
-        kept = (table["label"] != label) | (table["source"] == source)
-        records = records.where(kept, reason=f"{label} of another source than {source}")
+    records = _from_sources(records, class_names, sources or {})
     records = _in_split(records, split_file, split)
     if len(records.classes()) < 2:
         found = ", ".join(records.classes()) or "none"
@@ -142,6 +169,20 @@ def _mapped(records, class_names, mapping):
     return records.with_columns(label=records.table["label"].replace(mapping))
 
 
+def _from_sources(records, class_names, sources):
+    for label, source in sources.items():
+        table = records.table
+        if label not in class_names:
+            raise OptionError(f"--source {label}=...: the model has the classes {', '.join(class_names)}")
+        at_hand = sorted(table.loc[table["label"] == label, "source"].unique())
+        if source not in at_hand:
+            found = ", ".join(at_hand) or "none"
+            raise OptionError(f"--source {label}={source}: no such images here (sources of {label}: {found})")
+        kept = (table["label"] != label) | (table["source"] == source)
+        records = records.where(kept, reason=f"{label} of another source than {source}")
+    return records
+
+
 def _in_split(records, split_file, split):
     from covidcxr.data import splits
 
@@ -153,4 +194,7 @@ def _in_split(records, split_file, split):
         return records
     if "split" not in records.table:
         raise OptionError(f"--split {split}: the data has no column split; give --split-file CSV")
+    named = sorted(set(records.table["split"]))
+    if split not in named:
+        raise OptionError(f"--split {split}: no image is in it (splits: {', '.join(named) or 'none'})")
     return records.where(records.table["split"] == split, reason=f"not in the split {split}")
