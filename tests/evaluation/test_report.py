@@ -133,7 +133,6 @@ def test_a_title_is_enough(tmp_path):
     assert "Seed" not in page.text
 
 
-
 def test_what_cannot_be_shown(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: figure not readable"):
         report.write_run_report(tmp_path, {"title": "t", "figures": [("gone.png", "")]})
