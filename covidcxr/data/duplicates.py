@@ -1,6 +1,7 @@
 """The same picture twice: in its bytes, its pixels, or nearly; and the patients whom it joins."""
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -133,11 +134,12 @@ def linked_groups(records, pairs):
 def _fingerprint(path):
     from covidcxr.data.images import read_grey
 
-    try:
-        data = hashlib.sha256(path.read_bytes()).hexdigest()
-        grey = read_grey(path)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return "", "", 0, b"", 0, 0, "file missing"
+    try:
+        # Decoded first: it refuses a pipe, of which the other would wait for ever.
+        grey = read_grey(path)
+        data = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ImageError) as error:
         return "", "", 0, b"", 0, 0, str(error).removeprefix(f"{path}: ")
     height, width = grey.shape

@@ -60,13 +60,18 @@ class Records:
     def from_rows(cls, rows, root, exclusions=(), notes=()):
         """Build from an iterable of dictionaries, or a table; missing columns are filled as unknown.
 
+        An image whose name is no text (bytes that are not UTF-8) becomes an exclusion: no table could name it.
+
         Raises
         ------
         DataError
             If two rows have the same path, or a row has no path.
         """
-        table = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        return cls(_tidy(table), Path(root), tuple(exclusions), tuple(notes))
+        table = _tidy(rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows)))
+        spelled = table["path"].map(_spelled)
+        odd = (spelled != table["path"]).to_numpy(dtype=bool)
+        found = cls(table.assign(path=spelled), Path(root), tuple(exclusions), tuple(notes))
+        return found.where(~odd, "name is not UTF-8; rename the file") if odd.any() else found
 
     def __len__(self):
         return len(self.table)
@@ -148,16 +153,44 @@ def read_csv(path, root=None):
         If the file is not a readable table or lacks `path` or `label`.
     """
     path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable CSV table ({error}); expected columns path,label") from error
+    table = read_text_csv(path)
     missing = {"path", "label"} - set(table.columns)
     if missing:
         raise DataError(
             f"{path}: lacks the column(s) {', '.join(sorted(missing))}; found {list(table.columns)}"
         )
     return Records.from_rows(table, root or path.parent)
+
+
+def read_text_csv(path):
+    """Read a CSV with every cell as text, empty cells as ``""``.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    DataError
+        If it is no table of comma-separated text in UTF-8 (with or without a byte-order mark).
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"{path}: not a readable CSV table ({error.strerror or error}); check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: is empty; a table needs a line of column names, then rows") from error
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{path}: not a readable CSV table ({reason}); save it as CSV again") from error
 
 
 def _tidy(table):
@@ -174,6 +207,11 @@ def _tidy(table):
         raise DataError(f"{twice.iloc[0]}: listed twice ({len(twice)} such paths); keep one row an image")
     extra = [column for column in table.columns if column not in COLUMNS]
     return table[[*COLUMNS, *extra]].reset_index(drop=True)
+
+
+def _spelled(name):
+    """Return a name as text: the odd bytes of one that is not UTF-8 stand in it as lone surrogates."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _common_root(roots):

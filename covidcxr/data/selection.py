@@ -37,7 +37,10 @@ def draw(records, counts, sources, *, seed, screen):
     missing = sorted(set(counts) - set(records.table["label"]))
     if missing:
         found = ", ".join(records.classes()) or "none"
-        raise DataError(f"{records.root}: no image labelled {', '.join(missing)} (classes found: {found})")
+        raise DataError(
+            f"{records.root}: no image labelled {', '.join(missing)} (classes found: {found}); "
+            "add its images, or name the folder or cell after it"
+        )
     parts = []
     for number, label in enumerate(sorted(counts)):
         pool, notes = _pool(records, label, sources.get(label))

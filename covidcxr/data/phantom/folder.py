@@ -21,6 +21,7 @@ TABLE = "phantom.csv"
 PARAMETERS = "phantom.json"
 # To be raised when the same parameters no longer give the same pictures.
 MODEL = 1
+MOST_IMAGES = 1_000_000
 _FORMATS = {"png": [cv2.IMWRITE_PNG_COMPRESSION, 4], "jpg": [cv2.IMWRITE_JPEG_QUALITY, 95]}
 _NUMBERS = (*TRAITS, "severity", "opacity")
 _NOTE = "Phantom images are computed, not taken of patients: results on them say nothing about a disease."
@@ -47,7 +48,7 @@ def write(
     folder : path-like
         New, empty, or holding this very phantom.
     counts : dict of str to int
-        Images of each label.
+        Images of each label, at most 1,000,000.
     size : int
         Pixels a side, 64 to 1024.
     seed : int
@@ -148,6 +149,8 @@ def _check_counts(counts):
         raise OptionError(f"label {unknown[0]!r} is unknown; use some of {', '.join(labels.LABELS)}")
     if min(counts.values(), default=0) < 0 or not sum(counts.values()):
         raise OptionError(f"counts {counts}: ask for at least one image, and for no negative number")
+    if max(counts.values()) > MOST_IMAGES:
+        raise OptionError(f"counts {counts}: ask for at most {MOST_IMAGES:,} images of a label")
 
 
 def _claim(folder, parameters):

@@ -4,9 +4,8 @@ import os
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from covidcxr.data.images import IMAGE_SUFFIXES, list_images
+from covidcxr.data.records import read_text_csv
 from covidcxr.errors import DataError
 
 _SPLIT_NAMES = {
@@ -25,7 +24,9 @@ def split_of(name):
 def folder_names(folder):
     """Return the sorted names of a folder's sub-folders, without hidden ones and archives' left-overs."""
     with _scan(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
+        names = sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")))
+    # Not the entry's own is_dir: it raises for a link that leads round in a circle.
+    return [name for name in names if os.path.isdir(os.path.join(folder, name))]
 
 
 def image_names(folder):
@@ -63,11 +64,7 @@ def read_text_table(path, needed):
     DataError
         If the file is no readable table or lacks a needed column.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not a readable CSV table ({reason}); get the file again") from error
+    table = read_text_csv(path)
     table.columns = [column.strip().lower() for column in table.columns]
     missing = [column for column in needed if column not in table]
     if missing:

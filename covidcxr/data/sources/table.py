@@ -1,5 +1,6 @@
 """A CSV of one's own: path and label, and whatever else is known of each image."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 from covidcxr.data.labels import canonical
@@ -45,17 +46,20 @@ def read(path):
     ------
     DataError
         If a column is missing or given twice, a cell is empty, a path leaves the folder, a split has no known
-        name, or none of the files is there.
+        name, an image is listed twice, or none of the files is there.
     """
     path = Path(path)
     table = read_text_table(path, ())
     table = table.rename(columns=_renaming(path, list(table.columns)))
+    if not len(table):
+        raise DataError(f"{path}: has column names but no row; list at least one image")
     table["path"] = [_inside(path, cell) for cell in table["path"]]
     table["label"] = [_label(path, cell) for cell in table["label"]]
     if "given_split" in table:
         table["given_split"] = [_split(path, cell) for cell in table["given_split"]]
     table = _with_source(table, path.resolve().parent.name)
-    there = [(path.parent / cell).is_file() for cell in table["path"]]
+    _require_each_once(path, table["path"])
+    there = [os.path.isfile(path.parent / cell) for cell in table["path"]]
     if not any(there):
         raise DataError(
             f"{path}: none of its {len(table)} files is below {path.parent}; paths start from there"
@@ -114,6 +118,14 @@ def _split(path, cell):
             f"{path}: split {cell!r} is none of train, val, test; correct it or remove the column"
         )
     return split
+
+
+def _require_each_once(path, cells):
+    twice = cells[cells.duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{path}: {twice.iloc[0]} is listed twice ({len(twice)} such rows); keep one row an image"
+        )
 
 
 def _with_source(table, source):
