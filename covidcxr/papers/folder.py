@@ -1,7 +1,7 @@
 """The run folder: what lies where, and who may write there."""
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 from covidcxr.atomic import make_folder, output_errors, write_json
@@ -20,7 +20,6 @@ REPORT = "report.html"
 HISTORY = "history.csv"
 
 _OURS = (
-    CONFIG,
     SPLIT,
     PREDICTIONS,
     METRICS,
@@ -31,9 +30,14 @@ _OURS = (
     LOGS,
     REPORT,
     HISTORY,
+    # The last to be removed: what it stands beside is a run's.
+    CONFIG,
 )
 # Phantom images may stay from one run to the next: they are checked when they are used again.
 _HARMLESS = ("phantom",)
+_IN_CHECKPOINT = ("epoch-*.keras", "best.weights.h5", "state.json")
+_IN_LOGS = ("**/events.out.tfevents.*",)
+_NEEDED = ("paper", "options", "command", "environment")
 
 
 def check(folder, *, overwrite, resume):
@@ -47,28 +51,53 @@ def check(folder, *, overwrite, resume):
     folder = Path(folder)
     with output_errors(folder):
         names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    if resume and CONFIG not in names:
-        raise OutputError(
-            f"{folder}: no run to resume there (no {CONFIG}); check --out, or leave --resume out"
-        )
-    foreign = sorted(names - set(_OURS) - set(_HARMLESS))
+    if resume:
+        if CONFIG not in names:
+            raise OutputError(
+                f"{folder}: no run to resume there (no {CONFIG}); check --out, or leave --resume out"
+            )
+        return
+    ours = set(_OURS) if _is_run(folder / CONFIG) else set()
+    foreign = sorted(name for name in names - ours - set(_HARMLESS) if not _is_leftover(name))
     if foreign:
         raise OutputError(
             f"{folder}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
         )
-    if CONFIG in names and not (overwrite or resume):
+    if CONFIG in names and not overwrite:
         raise OutputError(
             f"{folder}: a run stands there; add --resume or --overwrite, or choose another --out"
         )
 
 
+def check_place(folder, records):
+    """See that a run folder would not lie among images: its figures would be read as radiographs next time.
+
+    Raises
+    ------
+    OutputError
+        If a folder above it, below the root of the images, holds some of them.
+    """
+    root = os.path.realpath(records.root)
+    inside = os.path.relpath(os.path.realpath(folder), root)
+    for parent in list(Path(inside).parents)[:-1]:
+        if (
+            parent.parts[0] != os.pardir
+            and records.table["path"].str.startswith(f"{parent.as_posix()}/").any()
+        ):
+            raise OutputError(
+                f"{folder}: lies among the images of {records.root / parent}; choose a folder outside with --out"
+            )
+
+
 def prepare(folder, *, overwrite):
-    """Create the folder; with `overwrite`, clear away the run that stands there."""
+    """Create the folder; with `overwrite`, clear away the run that stands there, and nothing but it."""
     folder = make_folder(folder)
-    if overwrite:
-        with output_errors(folder):
-            for name in _OURS:
-                _remove(folder / name)
+    with output_errors(folder):
+        for entry in list(folder.iterdir()):
+            if _is_leftover(entry.name):
+                entry.unlink()
+        if overwrite:
+            _clear(folder)
     return folder
 
 
@@ -83,17 +112,60 @@ def read_config(folder):
     Raises
     ------
     DataError
-        If it is missing or damaged.
+        If it is missing or damaged, or of another program.
     """
     path = Path(folder) / CONFIG
+    remedy = "choose another --out, or move it away"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable run configuration ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable run configuration ({reason}); {remedy}") from error
+    missing = [name for name in _NEEDED if not isinstance(config, dict) or name not in config]
+    if missing:
+        raise DataError(f"{path}: not a run configuration (no {missing[0]}); {remedy}")
+    return config
 
 
-def _remove(path):
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _is_run(path):
+    try:
+        read_config(path.parent)
+    except DataError:
+        return False
+    return True
+
+
+def _is_leftover(name):
+    """Tell whether a file was being written when a run was killed (see :func:`covidcxr.atomic.whole_file`)."""
+    return any(name.startswith(f".{Path(ours).stem}-") for ours in _OURS)
+
+
+def _clear(folder):
+    """Remove what a run wrote; whatever else stands in its folders stays, and so do these."""
+    for name in _figure_names(folder):
+        for suffix in (".png", ".svg"):
+            (folder / FIGURES / name).with_suffix(suffix).unlink(missing_ok=True)
+    for part, patterns in ((CHECKPOINT, _IN_CHECKPOINT), (LOGS, _IN_LOGS)):
+        for path in [path for pattern in patterns for path in (folder / part).glob(pattern)]:
+            path.unlink()
+    for part in (FIGURES, CHECKPOINT, LOGS):
+        _remove_empty(folder / part)
+    for name in _OURS:
+        if not (folder / name).is_dir():
+            (folder / name).unlink(missing_ok=True)
+
+
+def _figure_names(folder):
+    try:
+        names = json.loads((folder / METRICS).read_text(encoding="utf-8"))["figures"]
+        return [Path(name).name for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _remove_empty(folder):
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

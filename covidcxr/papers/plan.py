@@ -2,10 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
-from covidcxr.errors import OptionError
+from covidcxr.errors import DataError, OptionError
 from covidcxr.papers.recipe import Case, DataSet, Network, Protocol, Recipe
+
+_MOST_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class RunOptions:
     case, model, schedule : str, optional
         Keys of the recipe.
     epochs : int, optional
-        In all, instead of the paper's: stages are cut short, or the last one goes on.
+        In all, instead of the paper's: stages are cut short, or the last one goes on; at most 100,000.
     batch_size : int, optional
     dropout : float, optional
         0 to below 1.
@@ -40,7 +42,7 @@ class RunOptions:
         Run folder; default ``runs/PAPER-CASE-PROTOCOL-seedN``.
     overwrite, resume : bool
     seed : int
-        0 or more.
+        0 to 2**32 - 1.
     """
 
     data: str = "phantom"
@@ -81,6 +83,34 @@ class Plan:
     def total_epochs(self):
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+
+def options_from(values, path):
+    """Return the options that a run was started with, as its config.json has them.
+
+    Parameters
+    ----------
+    values : dict
+    path : path-like
+        Of that file, for the message.
+
+    Returns
+    -------
+    RunOptions
+
+    Raises
+    ------
+    DataError
+        If a name or the kind of a value is none that was ever written there.
+    """
+    kinds = {field.name: field.type for field in fields(RunOptions)} | {"sources": dict}
+    for name, value in values.items() if isinstance(values, dict) else [("options", values)]:
+        kind = kinds.get(name)
+        # JSON does not tell 0 from 0.0.
+        number = isinstance(value, int) and kind == float | None
+        if kind is None or not (number or isinstance(value, kind)):
+            raise DataError(f"{path}: damaged (option {name} is {value!r}); train anew in another folder")
+    return RunOptions(**values)
 
 
 def resolve(recipe, options):
@@ -135,14 +165,14 @@ def _pick(choices, key, what):
 
 
 def _check_numbers(options):
-    if options.epochs is not None and options.epochs < 1:
-        raise OptionError(f"--epochs {options.epochs}: give at least 1")
+    if options.epochs is not None and not 1 <= options.epochs <= _MOST_EPOCHS:
+        raise OptionError(f"--epochs {options.epochs}: give 1 to {_MOST_EPOCHS}")
     if options.batch_size is not None and options.batch_size < 1:
         raise OptionError(f"--batch-size {options.batch_size}: give at least 1")
     if options.dropout is not None and not 0 <= options.dropout < 1:
         raise OptionError(f"--dropout {options.dropout}: give a rate from 0 to below 1")
-    if options.seed < 0:
-        raise OptionError(f"--seed {options.seed}: give 0 or a positive whole number")
+    if not 0 <= options.seed < 2**32:
+        raise OptionError(f"--seed {options.seed}: give a whole number from 0 to {2**32 - 1}")
     if options.fine_tune not in ("head", "all"):
         raise OptionError(f"unknown --fine-tune '{options.fine_tune}' (choose from head, all)")
     if options.resume and options.overwrite:

@@ -108,8 +108,9 @@ def finish(plan, records, model, history, scored_feed, folder):
     save_model(model, folder / run_folder.MODEL, info_of(model))
     scores = scores_module.score(plan, records, model, history, scored_feed)
     scores.predictions.write_csv(folder / run_folder.PREDICTIONS)
-    write_json(folder / run_folder.METRICS, scores.metrics)
     captions = _figures(plan, records, history, scores, folder)
+    scores.metrics["figures"] = list(captions)
+    write_json(folder / run_folder.METRICS, scores.metrics)
     _report(plan, records, scores, captions, folder)
     return RunResult(
         folder, model, history, scores.predictions, scores.metrics, scores.rows, tuple(records.notes)

@@ -10,7 +10,7 @@ import numpy as np
 from covidcxr.errors import OptionError
 from covidcxr.papers import folder as run_folder
 from covidcxr.papers import images, results, show
-from covidcxr.papers.plan import RunOptions, resolve
+from covidcxr.papers.plan import RunOptions, options_from, resolve
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ def _run(recipe, options):
         options = _stored_options(recipe, options)
     plan = resolve(recipe, options)
     run_folder.check(plan.out, overwrite=options.overwrite, resume=options.resume)
+    if plan.options.weights != "imagenet":
+        # Images take minutes to read; that a file is not there is known at once.
+        _starting_weights(plan)
     records = _records(plan)
+    run_folder.check_place(plan.out, records)
     loader = preprocessing(plan, records)
     model, weights = _network(plan, records, loader)
     folder = run_folder.prepare(plan.out, overwrite=options.overwrite)
@@ -83,6 +87,12 @@ def _records(plan):
     return splits.from_csv(records, written) if plan.options.resume and written.is_file() else records
 
 
+def _starting_weights(plan):
+    from covidcxr.models.pretrained import find_weights
+
+    return find_weights(plan.network.backbone, plan.options.weights, input_size=plan.network.input_size[0])
+
+
 def _network(plan, records, loader):
     """Build the network with its starting weights.
 
@@ -93,10 +103,9 @@ def _network(plan, records, loader):
     import keras
 
     from covidcxr.models.calibration import calibrate_batchnorm
-    from covidcxr.models.pretrained import find_weights
     from covidcxr.models.weight_files import load_into
 
-    found = find_weights(plan.network.backbone, plan.options.weights, input_size=plan.network.input_size[0])
+    found = _starting_weights(plan)
     show.step(f"building {plan.network.title}")
     keras.utils.set_random_seed(plan.options.seed)
     model = plan.network.build(classes=len(plan.data_set.class_names), dropout=plan.dropout)
@@ -224,40 +233,50 @@ def _describe(plan, model, loader):
 
 
 def _write_inputs(plan, records, loader, weights, folder):
-    from covidcxr import environment
     from covidcxr.data import splits
 
-    if plan.options.resume:
-        return
-    splits.write(records, folder / run_folder.SPLIT)
-    results.write_exclusions(records, folder)
-    run_folder.write_config(
-        folder,
-        {
-            "paper": plan.recipe.key,
-            "command": environment.command_line(),
-            "options": {**dataclasses.asdict(plan.options), "out": plan.out},
-            "network": plan.network.title,
-            "classes": list(plan.data_set.class_names),
-            "stages": [dataclasses.asdict(stage) for stage in plan.stages],
-            "batch_size": plan.batch_size,
-            "dropout": plan.dropout,
-            "augmentation": plan.recipe.augmentation.to_dict(),
-            "preprocessing": loader.to_dict(),
-            "protocol": dataclasses.asdict(plan.protocol),
-            "data_root": str(records.root),
-            "notes": list(records.notes),
-            "weights": dataclasses.asdict(weights),
-            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "environment": environment.describe(),
-        },
-    )
+    if not plan.options.resume:
+        run_folder.write_config(folder, _config(plan, records, loader, weights))
+    if not (folder / run_folder.SPLIT).is_file():
+        results.write_exclusions(records, folder)
+        splits.write(records, folder / run_folder.SPLIT)
+
+
+def _config(plan, records, loader, weights):
+    from covidcxr import environment
+
+    return {
+        "paper": plan.recipe.key,
+        "command": environment.command_line(),
+        "options": {**dataclasses.asdict(plan.options), "out": plan.out},
+        "network": plan.network.title,
+        "classes": list(plan.data_set.class_names),
+        "stages": [dataclasses.asdict(stage) for stage in plan.stages],
+        "batch_size": plan.batch_size,
+        "dropout": plan.dropout,
+        "augmentation": plan.recipe.augmentation.to_dict(),
+        "preprocessing": loader.to_dict(),
+        "protocol": dataclasses.asdict(plan.protocol),
+        "data_root": str(records.root),
+        "notes": list(records.notes),
+        "weights": dataclasses.asdict(weights),
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment.describe(),
+    }
 
 
 def _stored_options(recipe, options):
     """Resume with the options that the run was started with: others would make another run."""
     config = run_folder.read_config(options.out)
-    if config.get("paper") != recipe.key:
-        raise OptionError(f"{options.out}: holds a run of {config.get('paper')}, not of {recipe.key}")
-    stored = {**config["options"], "out": options.out, "overwrite": False, "resume": True}
-    return RunOptions(**stored)
+    if config["paper"] != recipe.key:
+        raise OptionError(f"{options.out}: holds a run of {config['paper']}, not of {recipe.key}")
+    stored = options_from(config["options"], Path(options.out) / run_folder.CONFIG)
+    stored = dataclasses.replace(stored, out=options.out, overwrite=options.overwrite, resume=True)
+    unset = RunOptions()
+    for name, value in dataclasses.asdict(options).items():
+        if name != "overwrite" and value not in (getattr(unset, name), getattr(stored, name)):
+            raise OptionError(
+                f"--{name.replace('_', '-')} {value}: the run in {options.out} was started with "
+                f"{getattr(stored, name)}; leave the option out, or train anew in another folder"
+            )
+    return stored

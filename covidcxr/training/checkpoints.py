@@ -36,8 +36,15 @@ class Checkpoints:
         """Return whether there is an epoch to resume after."""
         return (self._place / STATE).is_file()
 
-    def restore(self):
+    def restore(self, network, epochs):
         """Load the last finished epoch.
+
+        Parameters
+        ----------
+        network : keras.Model
+            As the run is to train it.
+        epochs : int
+            Of all stages.
 
         Returns
         -------
@@ -49,7 +56,7 @@ class Checkpoints:
         Raises
         ------
         DataError
-            If the checkpoint cannot be read.
+            If the checkpoint cannot be read, or is another network's or a longer run's.
         """
         import keras
 
@@ -57,14 +64,18 @@ class Checkpoints:
 
         try:
             state = json.loads((self._place / STATE).read_text(encoding="utf-8"))
-            model = keras.saving.load_model(self._place / state["model"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            model = keras.saving.load_model(self._place / Path(state["model"]).name)
+            rows = state["history"]
+            self._best_loss = min((_loss(row) for row in rows), default=math.inf)
+            _check(model, network, len(rows), epochs)
+        except Exception as error:
+            # A damaged file makes Keras raise almost anything.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"{self._place}: cannot resume ({str(error).splitlines()[0]}); start again with --overwrite"
+                f"{self._place}: cannot resume ({reason}); start again with --overwrite"
             ) from error
-        self._rows = state["history"]
-        self._best_loss = min((_loss(row) for row in self._rows), default=math.inf)
-        return model, len(self._rows)
+        self._rows = rows
+        return model, len(rows)
 
     def save(self, model, row):
         """Record a finished epoch: its history row, its model and, where it is the best so far, its weights."""
@@ -94,6 +105,14 @@ class Checkpoints:
         import pandas as pd
 
         return pd.DataFrame(self._rows)
+
+
+def _check(model, network, done, epochs):
+    shapes = [sorted(tuple(weight.shape) for weight in each.weights) for each in (model, network)]
+    if model.input_shape != network.input_shape or shapes[0] != shapes[1]:
+        raise ValueError("its model is another network's")
+    if done > epochs:
+        raise ValueError(f"it has {done} epochs of {epochs}")
 
 
 def _loss(row):

@@ -78,7 +78,7 @@ def run_stages(model, stages, feeds, folder, *, seed, keep="last", resume=False,
     checkpoints = Checkpoints(Path(folder), keep=keep)
     done = 0
     if resume and checkpoints.exist():
-        model, done = checkpoints.restore()
+        model, done = checkpoints.restore(model, sum(stage.epochs for stage in stages))
     first = 0
     for stage in stages:
         last = first + stage.epochs
