@@ -177,7 +177,7 @@ def _check_transfer_syntax(header):
     if not ready:
         raise FaultError(
             f"DICOM transfer syntax {uid.name} cannot be decoded",
-            "convert it to Explicit VR Little Endian (for example gdcmconv --raw)",
+            'pip install "covidcxr[dicom]", or convert it to Explicit VR Little Endian (gdcmconv --raw)',
         )
 
 

@@ -360,12 +360,15 @@ def test_dicom_jpeg_baseline_is_near_pillows(tmp_path):
     assert np.abs(read_grey(tmp_path / "j.dcm") - expected).max() <= 2
 
 
-def test_dicom_of_every_encoding_pydicom_brings_is_the_same_picture():
-    names = ("implicit", "bigendian", "expb", "RLE", "jp2klossless", "jpeg_ls_lossless", "padded")
+@pytest.mark.parametrize(
+    "name", ["implicit", "bigendian", "expb", "RLE", "jp2klossless", "jpeg_ls_lossless", "padded"]
+)
+def test_dicom_of_every_encoding_pydicom_brings_is_the_same_picture(name):
+    if name == "jpeg_ls_lossless":
+        pytest.importorskip("libjpeg", reason="the decoder of the extra 'dicom' is not installed")
     plain = read_grey(get_testdata_file("MR_small.dcm", download=False), STRETCHED)
-    for name in names:
-        other = get_testdata_file(f"MR_small_{name}.dcm", download=False)
-        np.testing.assert_array_equal(read_grey(other, STRETCHED), plain)
+    other = get_testdata_file(f"MR_small_{name}.dcm", download=False)
+    np.testing.assert_array_equal(read_grey(other, STRETCHED), plain)
 
 
 def test_dicom_colour_becomes_luma():
