@@ -77,6 +77,24 @@ def test_sequential_models_on_a_nested_backbone(tmp_path, name, frozen):
     compared(model, tmp_path / "model.h5")
 
 
+@pytest.mark.slow
+def test_the_concatenated_network_of_rahimzadeh2020(tmp_path):
+    """Xception and ResNet50V2 on one input, side by side, 1x1 convolution, flatten, dropout, dense 3."""
+    tf_keras.utils.set_random_seed(1)
+    inputs = tf_keras.Input((96, 96, 3))
+    options = {"weights": None, "include_top": False, "input_tensor": inputs}
+    towers = [getattr(tf_keras.applications, name)(**options) for name in ("Xception", "ResNet50V2")]
+    layers = tf_keras.layers
+    maps = layers.Concatenate()([tower.output for tower in towers])
+    features = layers.Flatten()(layers.Conv2D(1024, 1, padding="same")(maps))
+    output = layers.Dense(3, activation="softmax")(layers.Dropout(0.5)(features))
+    model = tf_keras.Model(inputs, output)
+    model.compile("nadam", "categorical_crossentropy", metrics=["accuracy"])
+    spread(model, tf_keras.Model(inputs, features))
+    model.save(tmp_path / "model.h5")
+    compared(model, tmp_path / "model.h5")
+
+
 def test_repairs_one_by_one():
     layers = [
         {"class_name": "InputLayer", "config": {"name": "a/in"}, "name": "a/in", "inbound_nodes": []},
