@@ -5,6 +5,7 @@ output (head, less) has gone.
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -56,9 +57,10 @@ def main(argv=None):
         print("covidcxr: interrupted", file=sys.stderr)
         return 130
     except OSError as error:
-        where = [str(error.filename)] if error.filename else drop_broken_streams()
-        what = ": ".join([*where[:1], error.strerror or str(error)])
-        return _fail(f"{what}; check the path, its permissions and the disk")
+        drop_broken_streams()
+        # Files are opened by name: what fills up without one is the standard output.
+        where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "file")
+        return _fail(f"{where}: {error.strerror or error}; check the path, its permissions and the disk")
     except MemoryError:
         return _fail("not enough memory; close other programs, or give a smaller --batch-size")
     return code

@@ -42,23 +42,14 @@ def reader_gone_raises():
 
 
 def drop_broken_streams():
-    """Let what a broken standard stream still holds go nowhere, so that the interpreter ends in silence.
-
-    Returns
-    -------
-    list of str
-        Which were broken.
-    """
-    broken = []
-    for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+    """Let what a broken standard stream still holds go nowhere, so that the interpreter ends in silence."""
+    for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-            broken.append(name)
-    return broken
 
 
 def require_stdout():

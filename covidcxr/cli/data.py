@@ -101,10 +101,12 @@ def run_list(_args):
 
 def run_inspect(args):
     """Print the inventory of a folder or CSV, and write it where asked."""
-    from covidcxr.atomic import write_json
+    from covidcxr.atomic import check_target, write_json
     from covidcxr.data import inventory, sources
     from covidcxr.data.duplicates import fingerprints
 
+    if args.json not in (None, "-"):
+        check_target(args.json)
     records = sources.read(args.data)
     prints = None
     if not args.no_images:
@@ -178,7 +180,7 @@ def _prepare_table(args):
     from covidcxr.atomic import make_folder
     from covidcxr.data import sources
     from covidcxr.data.records import Records
-    from covidcxr.errors import OptionError
+    from covidcxr.errors import OptionError, OutputError
 
     target = Path(args.out)
     if target.suffix.lower() != ".csv":
@@ -187,6 +189,9 @@ def _prepare_table(args):
     root, above = _below(records.root, target.parent)
     if root is None:
         raise OptionError(f"--out {target}: the images are not below it; put it into {records.root} or above")
+    for path in [target, *([target.with_suffix(".png")] if args.contact_sheet else [])]:
+        if os.path.lexists(path):
+            raise OutputError(f"{path}: is there already, perhaps a data set's own; choose another --out")
     moved = [(root / path).as_posix() for path in records.table["path"]]
     make_folder(target.parent)
     records = Records.from_rows(records.table.assign(path=moved), above)

@@ -172,7 +172,7 @@ def list_images(folder):
     """List the image files below a folder by suffix, sorted by their POSIX path.
 
     Hidden files and folders (macOS' ``._*`` among them) and ``__MACOSX`` are skipped; symbolic links
-    are followed, each folder being entered once.
+    are followed, each folder being entered once, and none that holds `folder` itself.
 
     Parameters
     ----------
@@ -188,7 +188,8 @@ def list_images(folder):
     DataError
         If the folder, or one below it, cannot be listed.
     """
-    found, seen = [], set()
+    # A link that leads back up would bring the images of other folders, that is of other classes.
+    found, seen = [], set(map(str, Path(os.path.realpath(folder)).parents))
     for parent, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         seen.add(os.path.realpath(parent))
         folders[:] = sorted(name for name in folders if _enter(parent, name, seen))
