@@ -248,7 +248,7 @@ def _console():
 
     # Into a file or pipe nothing is folded to a window's width.
     width = None if sys.stdout.isatty() else 200
-    return Console(width=width, markup=False, highlight=False)
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def _grid(title, columns, rows):

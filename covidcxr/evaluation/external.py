@@ -48,11 +48,11 @@ class Evaluation:
 
         from covidcxr.evaluation.tables import result_rows, results_table
 
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False, emoji=False)
         title = f"{self.summary['images']} images of {self.summary['patients']} patients"
         console.print(results_table(result_rows(self.summary), title=title))
         for reason, number in sorted(Counter(item.reason for item in self.exclusions).items()):
-            console.print(f"left out: {number} images, {reason}", markup=False)
+            console.print(f"left out: {number} images, {reason}")
         console.print("Not a medical device: no result here says anything about a patient.")
 
 

@@ -73,7 +73,7 @@ class RunResult:
 
         from covidcxr.evaluation.tables import results_table
 
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False, emoji=False)
         console.print(self.metrics["title"], style="bold")
         for section, rows in itertools.groupby(self.rows, key=lambda row: row["section"]):
             console.print(results_table(list(rows), title=section))
