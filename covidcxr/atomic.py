@@ -128,6 +128,27 @@ def check_target(path):
             raise OutputError(f"cannot write {path}: it is a device or pipe; give the name of a file")
 
 
+def check_folder(path):
+    """See that a folder can be made, or written into where it stands, before the work that is to fill it.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    OutputError
+        If it, or what stands of the path to it, is a file or cannot be written to.
+    """
+    place = Path(os.path.abspath(path))
+    while not os.path.lexists(place):
+        place = place.parent
+    with output_errors(path):
+        os.stat(os.path.join(place, "."))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+
+
 def write_text(path, text):
     """Write a UTF-8 text file, whole or not at all (see :func:`whole_file`).
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 
-from covidcxr.cli.console import drop_broken_streams, one_line, prepare_streams, reader_gone_raises
+from covidcxr.cli.console import drop_broken_streams, exhausted, one_line, prepare_streams, reader_gone_raises
 from covidcxr.errors import CovidcxrError, OptionError
 from covidcxr.version import __version__
 
@@ -61,8 +61,11 @@ def main(argv=None):
         # Files are opened by name: what fills up without one is the standard output.
         where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "file")
         return _fail(f"{where}: {error.strerror or error}; check the path, its permissions and the disk")
-    except MemoryError:
-        return _fail("not enough memory; close other programs, or give a smaller --batch-size")
+    except Exception as error:
+        message = exhausted(error)
+        if message is None:
+            raise
+        return _fail(message)
     return code
 
 

@@ -52,6 +52,16 @@ def drop_broken_streams():
             os.close(nowhere)
 
 
+def exhausted(error):
+    """Return what to tell where memory or the disk ran out below us, or None for any other error."""
+    # TensorFlow's own class for both is not imported here: `--help` must not wait for it.
+    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+        return None
+    if "No space left" in str(error):
+        return "the disk is full; free some space or choose another output folder"
+    return "not enough memory; close other programs, or give a smaller --batch-size"
+
+
 def require_stdout():
     """Refuse to write results to a standard output that was closed before the program began."""
     if sys.__stdout__ is None:

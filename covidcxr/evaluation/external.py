@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from covidcxr.atomic import check_target, make_folder, output_errors, write_csv, write_json
+from covidcxr import atomic
+from covidcxr.atomic import make_folder, write_csv, write_json
 from covidcxr.errors import DataError, OptionError, OutputError
 
 _WRITTEN = ("predictions.csv", "metrics.json", "exclusions.csv")
@@ -70,15 +71,14 @@ def check_folder(folder):
         names.
     """
     folder = Path(folder)
-    with output_errors(folder):
+    atomic.check_folder(folder)
+    with atomic.output_errors(folder):
         names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
     foreign = [name for name in names if name not in _WRITTEN]
     if foreign:
         raise OutputError(
             f"{folder}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
         )
-    if folder.exists():
-        check_target(folder / _WRITTEN[0])
 
 
 def labelled_images(data, class_names, *, mapping=None, sources=None, split_file=None, split=None):

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from covidcxr.atomic import make_folder, output_errors, write_json
+from covidcxr.atomic import check_folder, make_folder, output_errors, write_json
 from covidcxr.errors import DataError, OutputError
 
 CONFIG = "config.json"
@@ -46,9 +46,10 @@ def check(folder, *, overwrite, resume):
     Raises
     ------
     OutputError
-        If another run or foreign files stand there, or there is nothing to resume.
+        If another run or foreign files stand there, it cannot be written, or there is nothing to resume.
     """
     folder = Path(folder)
+    check_folder(folder)
     with output_errors(folder):
         names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     if resume:

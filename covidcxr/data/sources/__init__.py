@@ -122,12 +122,13 @@ def find(root):
         raise DataError(f"{root}: no such file or folder, or no permission to see it; check the path")
     if root.is_file():
         return _recognised([root], [SOURCES["table"]])
+    names = folder_names(root)
     own = [SOURCES["folders"]]
     public = [source for key, source in SOURCES.items() if key not in ("table", "folders")]
     itself = _recognised([root], public)
     if itself:
         return itself
-    children = [root / name for name in folder_names(root)]
+    children = [root / name for name in names]
     if _recognised(children, public):
         return _recognised(children, [*public, *own])
     return _recognised([root], own) or _recognised(children, own)
