@@ -26,8 +26,8 @@ def draw(records, counts, sources, *, seed, screen):
     Returns
     -------
     Records
-        In a fixed order (by class, then path). Notes say where fewer images than wanted, or another source,
-        had to do; exclusions list the unreadable ones.
+        In a fixed order (by class, then path). To the notes and exclusions of `records` come where fewer
+        images than wanted, or another source, had to do, and the unreadable ones.
 
     Raises
     ------
@@ -49,7 +49,8 @@ def draw(records, counts, sources, *, seed, screen):
         if len(part) < counts[label]:
             notes = (*notes, f"{label}: {len(part)} images, where the paper has {counts[label]}")
         parts.append(replace(part, notes=part.notes + notes))
-    return concat(parts)
+    drawn = concat(parts)
+    return replace(drawn, exclusions=records.exclusions + drawn.exclusions, notes=records.notes + drawn.notes)
 
 
 def _pool(records, label, source):
