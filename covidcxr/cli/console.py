@@ -62,6 +62,12 @@ def exhausted(error):
     return "not enough memory; close other programs, or give a smaller --batch-size"
 
 
+def require_apart(out, inputs):
+    """Refuse to write a result over one of the files that it is made from."""
+    if os.path.exists(out) and any(os.path.samefile(out, path) for path in inputs if os.path.exists(path)):
+        raise OutputError(f"--out {out}: is one of the files that are read; choose another name")
+
+
 def require_stdout():
     """Refuse to write results to a standard output that was closed before the program began."""
     if sys.__stdout__ is None:

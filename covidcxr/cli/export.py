@@ -25,11 +25,12 @@ def add_parser(commands):
 
 def run(args):
     """Export, and print what was written."""
-    from covidcxr.cli.console import quiet_tensorflow
+    from covidcxr.cli.console import quiet_tensorflow, require_apart
     from covidcxr.models.export import export
     from covidcxr.models.files import read_info
 
     read_info(args.model)
+    require_apart(args.out, [args.model])
     quiet_tensorflow()
     beside = export(args.model, args.out, args.format)
     print(f"{args.out}\n{beside}")

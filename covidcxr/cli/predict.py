@@ -1,10 +1,9 @@
 """`covidcxr predict MODEL IMAGE|FOLDER...`: class probabilities as CSV or JSON."""
 
-import os
 import sys
 
 from covidcxr.cli.console import one_line
-from covidcxr.errors import ImageError, OutputError
+from covidcxr.errors import ImageError
 
 _SHOWN = 10
 
@@ -28,7 +27,8 @@ def add_parser(commands):
 
 def run(args):
     """Predict and write; images that cannot be read are named on stderr and kept as rows with an error."""
-    from covidcxr.cli.console import positive, quiet_tensorflow, require_stdout
+    from covidcxr.atomic import check_target
+    from covidcxr.cli.console import positive, quiet_tensorflow, require_apart, require_stdout
     from covidcxr.models.files import read_info
 
     positive(args.batch_size, "--batch-size")
@@ -37,7 +37,8 @@ def run(args):
 
     files = expand(args.images)
     if args.out:
-        _check_out(args.out, [args.model, *files])
+        check_target(args.out)
+        require_apart(args.out, [args.model, *files])
     else:
         require_stdout()
     quiet_tensorflow()
@@ -47,14 +48,6 @@ def run(args):
     _write(result, args)
     _name(errors, len(files))
     return 0
-
-
-def _check_out(out, inputs):
-    from covidcxr.atomic import check_target
-
-    check_target(out)
-    if os.path.exists(out) and any(os.path.samefile(out, path) for path in inputs):
-        raise OutputError(f"--out {out}: is one of the files that are read; choose another name")
 
 
 def _none_readable(errors):

@@ -391,6 +391,12 @@ def test_no_result_replaces_another_programs(shelf, tmp_path, refused):
     refused("it is a folder", "data", "inspect", shelf / "data", "--json", tmp_path / "data")
 
 
+def test_export_does_not_replace_its_model(shelf, tmp_path, refused):
+    shutil.copy(shelf / "model.h5", tmp_path)
+    model = tmp_path / "model.h5"
+    refused("one of the files that are read", "export", model, "--format", "h5-keras2", "--out", model)
+
+
 def test_an_evaluation_may_be_done_again(shelf, tmp_path):
     arguments = ["evaluate", shelf / "model.h5", "--data", shelf / "data", "--out", tmp_path / "e"]
     assert run(arguments) == run(arguments) == 0
