@@ -24,6 +24,68 @@ _STREAMS = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
+class Shard:
+    """The part that this process has of every batch, where several replicas of a model share one.
+
+    A global batch of n images is cut into `replicas` runs of ``ceil(n / replicas)`` images. What the last ones
+    lack is filled with the batch's own images, from its first on, which count for nothing: replicas must all
+    run, even where a batch has fewer images than there are replicas.
+
+    Attributes
+    ----------
+    replicas : int
+        Of all processes.
+    first, count : int
+        This process has the replicas `first` to ``first + count - 1``.
+
+    Raises
+    ------
+    OptionError
+        If there are no such replicas.
+    """
+
+    replicas: int
+    first: int
+    count: int
+
+    def __post_init__(self):
+        if self.first < 0 or self.count < 1 or self.first + self.count > self.replicas:
+            raise OptionError(
+                f"replicas {self.first} to {self.first + self.count - 1} are not among the {self.replicas} there are"
+            )
+
+    def each(self, images):
+        """Return how many images, padding included, a replica has of a batch of `images`."""
+        return -(-images // self.replicas)
+
+    def places(self, images, batch_size):
+        """Return what this process reads of one epoch, its padding included.
+
+        Parameters
+        ----------
+        images : int
+            In the epoch.
+        batch_size : int
+            Of the global batch; the epoch's last one has what is left.
+
+        Returns
+        -------
+        places : numpy.ndarray
+            int64, in 0..images-1: places in the epoch's order, batch after batch, replica after replica.
+        weights : numpy.ndarray
+            float32 of the same length: 1, and 0 for padding.
+        """
+        places, weights = [], []
+        for start in range(0, images, batch_size):
+            real = min(batch_size, images - start)
+            each = self.each(real)
+            own = np.arange(self.first * each, (self.first + self.count) * each)
+            places.append(start + own % real)
+            weights.append(own < real)
+        return np.concatenate(places), np.concatenate(weights).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Batches:
     """A stream of batches and its length.
 
@@ -35,11 +97,14 @@ class Batches:
         Batches in one epoch, the last and possibly smaller one included.
     failures : list of Exception
         What went wrong in the workers, first things first; :func:`clear_errors` reads it.
+    shard : Shard or None
+        Whose part of every batch this is; None where it is the whole.
     """
 
     dataset: tf.data.Dataset
     steps: int
     failures: list = field(default_factory=list, repr=False)
+    shard: Shard | None = None
 
 
 @contextlib.contextmanager
@@ -87,11 +152,13 @@ def training_batches(
     first_epoch=0,
     shuffle=True,
     workers=2,
+    shard=None,
 ):
     """Give an endless stream of epochs, each image once an epoch, in an order of its own each time.
 
     The order depends on (seed, stream, epoch) alone, and an image's transform on (seed, stream, epoch, place
-    in `files`): neither the number of workers nor where a run was interrupted changes a single value.
+    in `files`): neither the number of workers nor where a run was interrupted changes a single value. Nor does
+    a shard: those of all processes together are the batches that one process would have.
 
     Parameters
     ----------
@@ -115,11 +182,14 @@ def training_batches(
         False keeps the order of `files` in every epoch.
     workers : int
         Images read at the same time.
+    shard : Shard, optional
+        Reads this process's part of every batch alone; `batch_size` stays that of the global batch.
 
     Returns
     -------
     Batches
-        Of pairs: images float32 (batch, height, width, channels), targets float32 (batch, classes).
+        Of pairs: images float32 (batch, height, width, channels), targets float32 (batch, classes). With a
+        `shard` of triples: weights float32 (batch,) too, 1 for an image and 0 for padding.
         Endless: give Keras `steps` as `steps_per_epoch`, and ``shuffle=False``, or it warns.
 
     Raises
@@ -135,14 +205,13 @@ def training_batches(
         return _generator(_ORDER, seed, stream, int(epoch)).permutation(len(files))
 
     def one_epoch(epoch):
-        indices = tf.data.Dataset.range(len(files))
+        indices = tf.range(len(files), dtype=tf.int64)
         if shuffle:
-            places = reader.calls.numpy_function(order, [epoch], np.zeros(len(files), np.int64))
-            indices = tf.data.Dataset.from_tensor_slices(places)
-        return _batched(reader, indices, epoch, rows, batch_size, workers)
+            indices = reader.calls.numpy_function(order, [epoch], np.zeros(len(files), np.int64))
+        return _batched(reader, indices, epoch, rows, batch_size, workers, shard)
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
-    return _finish(epochs.flat_map(one_epoch), reader, batch_size)
+    return _finish(epochs.flat_map(one_epoch), reader, batch_size, shard)
 
 
 def evaluation_batches(
@@ -157,6 +226,7 @@ def evaluation_batches(
     stream=0,
     epoch=0,
     workers=2,
+    shard=None,
 ):
     """Give every image once, in the order of `files`.
 
@@ -165,7 +235,7 @@ def evaluation_batches(
 
     Parameters
     ----------
-    files, targets, preprocessing, batch_size, augmentation, engine, seed, stream, workers
+    files, targets, preprocessing, batch_size, augmentation, engine, seed, stream, workers, shard
         As for :func:`training_batches`.
     epoch : int
         Which transforms are drawn: another epoch, others.
@@ -183,8 +253,10 @@ def evaluation_batches(
     reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream))
     rows = _as_targets(targets, files)
     _check_counts(batch_size, workers)
-    indices = tf.data.Dataset.range(len(files))
-    return _finish(_batched(reader, indices, epoch, rows, batch_size, workers), reader, batch_size)
+    indices = np.arange(len(files))
+    return _finish(
+        _batched(reader, indices, epoch, rows, batch_size, workers, shard), reader, batch_size, shard
+    )
 
 
 def inference_batches(files, preprocessing, batch_size, *, workers=2):
@@ -207,7 +279,7 @@ def inference_batches(files, preprocessing, batch_size, *, workers=2):
     """
     reader = _Reader(files, preprocessing, None, "keras", (0, 0))
     _check_counts(batch_size, workers)
-    indices = tf.data.Dataset.range(len(files))
+    indices = np.arange(len(files))
     return _finish(_batched(reader, indices, 0, None, batch_size, workers), reader, batch_size)
 
 
@@ -296,18 +368,26 @@ class _Reader:
         return self.preprocessing.standardize(self.preprocessing.expand(grey))
 
 
-def _batched(reader, indices, epoch, rows, batch_size, workers):
+def _batched(reader, indices, epoch, rows, batch_size, workers, shard=None):
     # One image a call, not one batch: as fast as any other way measured, and the images of one batch share
     # the workers.
-    def load(index):
+    def load(index, *weight):
         image = reader.load(epoch, index)
-        return image if rows is None else (image, tf.gather(rows, index))
+        return image if rows is None else (image, tf.gather(rows, index), *weight)
 
-    return indices.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size)
+    parts = (indices,)
+    if shard:
+        places, weights = shard.places(len(reader.files), batch_size)
+        parts = (tf.gather(indices, places), weights)
+        # All but an epoch's last part are of this size, so the parts are batched as they were cut.
+        batch_size = shard.each(batch_size) * shard.count
+    images = tf.data.Dataset.from_tensor_slices(parts)
+    return images.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size)
 
 
-def _finish(dataset, reader, batch_size):
-    return Batches(dataset.prefetch(2), -(-len(reader.files) // batch_size), reader.calls.failures)
+def _finish(dataset, reader, batch_size, shard=None):
+    steps = -(-len(reader.files) // batch_size)
+    return Batches(dataset.prefetch(2), steps, reader.calls.failures, shard)
 
 
 def _sequence(*words):

@@ -11,7 +11,13 @@ import tensorflow as tf
 from PIL import Image
 
 from covidcxr.data.augmentation import ENGINES, Augmentation, KerasEngine
-from covidcxr.data.batches import clear_errors, evaluation_batches, inference_batches, training_batches
+from covidcxr.data.batches import (
+    Shard,
+    clear_errors,
+    evaluation_batches,
+    inference_batches,
+    training_batches,
+)
 from covidcxr.data.preprocessing import Preprocessing
 from covidcxr.errors import ImageError, OptionError
 
@@ -286,3 +292,75 @@ def test_a_program_that_leaves_a_stream_open_ends(files):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "(16, 224, 224, 3)\n"
+
+
+class Counted(Preprocessing):
+    """Remembers what it read."""
+
+    def load(self, path):
+        READ.append(path)
+        return super().load(path)
+
+
+READ = []
+
+
+def join(shards, batch):
+    """Put the parts of one batch back together, padding dropped."""
+    parts = [[array[batch] for array in shard] for shard in shards]
+    images, targets, weights = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    assert weights.dtype == np.float32
+    return images[weights == 1], targets[weights == 1]
+
+
+def triples(batches, epochs=1):
+    """Return images, targets and weights of whole epochs as three lists of batches."""
+    elements = itertools.islice(batches.dataset.as_numpy_iterator(), epochs * batches.steps)
+    return list(zip(*elements, strict=True))
+
+
+# Replicas a worker: two workers with one each, one with two, three of which the last has two.
+@pytest.mark.parametrize("counts", [(1, 1), (2,), (1, 1, 2)])
+@pytest.mark.parametrize("batch_size", [1, 3, 6, 99])
+def test_the_shards_of_a_batch_are_the_batch(counts, batch_size, files, preprocessing):
+    options = {"augmentation": AUGMENTATION, "seed": 3}
+    firsts = np.cumsum((0, *counts[:-1]))
+    shards = [Shard(sum(counts), int(first), count) for first, count in zip(firsts, counts, strict=True)]
+    for function, epochs in ((training_batches, 2), (evaluation_batches, 1)):
+        whole = function(files, TARGETS, preprocessing, batch_size, **options)
+        parts = [
+            function(files, TARGETS, preprocessing, batch_size, shard=shard, **options) for shard in shards
+        ]
+        assert [part.shard for part in parts] == shards
+        assert {part.steps for part in parts} == {whole.steps}
+        images, targets = read(whole, epochs)
+        elements = [triples(part, epochs) for part in parts]
+        for batch in range(epochs * whole.steps):
+            together = join(elements, batch)
+            np.testing.assert_array_equal(together[0], images[batch])
+            np.testing.assert_array_equal(together[1], targets[batch])
+            sizes = {
+                len(element[2][batch]) / shard.count for element, shard in zip(elements, shards, strict=True)
+            }
+            assert len(sizes) == 1, "every replica must have as many images"
+
+
+def test_a_shard_reads_its_own_images_alone(files):
+    preprocessing = Counted(size=SIZE)
+    # Of the last three images the second replica has one; the batch's first one fills it up.
+    for first, places in ((0, (0, 1, 4, 5)), (1, (2, 3, 4, 6))):
+        READ.clear()
+        list(evaluation_batches(files, TARGETS, preprocessing, 4, shard=Shard(2, first, 1)).dataset)
+        assert sorted(READ) == [files[place] for place in places]
+
+
+def test_padding_repeats_the_batch_from_its_first_image():
+    places, weights = zip(*(Shard(4, first, 1).places(6, 5) for first in range(4)), strict=True)
+    np.testing.assert_array_equal(places, [[0, 1, 5], [2, 3, 5], [4, 0, 5], [1, 2, 5]])
+    np.testing.assert_array_equal(weights, [[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("numbers", [(2, 2, 1), (2, -1, 1), (2, 0, 3), (2, 0, 0)])
+def test_a_shard_that_is_not_there_is_refused(numbers):
+    with pytest.raises(OptionError, match="replicas"):
+        Shard(*numbers)
