@@ -4,7 +4,7 @@ Every function here returns new records. Rows are put in path order before anyth
 depends on the seed and on which images there are, never on the order in which a file system listed them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -152,6 +152,54 @@ def counted_split(records, counts, *, seed):
         split[rows[:wanted]] = np.repeat(list(parts), list(parts.values()))
     drawn = _assigned(records, order, split=split)
     return drawn.where(drawn.table["split"] != "", "not drawn")
+
+
+def counted_group_split(records, counts, *, seed, groups=None):
+    """Draw so many images of each class into each split, no patient into two of them.
+
+    Patients are drawn whole. One who has more images than a split still lacks gives only as many as that; the
+    numbers are thus met exactly wherever the patients at hand allow it, and never exceeded.
+
+    Parameters
+    ----------
+    records : Records
+    counts : dict of str to dict of str to int
+        As for :func:`counted_split`.
+    seed : int
+    groups : sequence of str, optional
+        As in :func:`random_split`.
+
+    Returns
+    -------
+    Records
+        With the column `split`; images not drawn are exclusions ("not drawn"). A note tells of each number
+        that whole patients could not meet.
+
+    Raises
+    ------
+    DataError
+        If a class has fewer images than asked for, or too few patients to be in every split.
+    OptionError
+        If a split has another name than train, val, test.
+    """
+    _require_split_names({name for parts in counts.values() for name in parts})
+    order, labels, names = _in_order(records, groups)
+    generator = np.random.default_rng(seed)
+    classes = sorted(counts)
+    wanted = np.array([[counts[label].get(name, 0) for label in classes] for name in SPLITS])
+    sizes, rows = _sizes(labels, names, classes)
+    _require_images(classes, wanted, sizes)
+    part = _fill_counts(sizes, wanted, generator)
+    split = np.full(len(labels), "", dtype=object)
+    short = []
+    for column, label in enumerate(classes):
+        drawn = generator.permutation(np.flatnonzero(labels == label))
+        for number, name in enumerate(SPLITS):
+            chosen = drawn[part[rows[drawn]] == number][: wanted[number, column]]
+            split[chosen] = name
+            short += [(label, name, len(chosen), wanted[number, column])]
+    done = _assigned(records, order, split=split)
+    return _with_shortfalls(done.where(done.table["split"] != "", "not drawn"), short)
 
 
 def k_fold(records, k, *, seed, stratify=True, grouped=False, groups=None):
@@ -518,6 +566,68 @@ def _draw_groups(labels, names, shares, generator):
     for label, column in zip(classes, sizes.T, strict=True):
         _require_enough(label, len(set(part[column > 0])), len(shares), "separable patients")
     return np.array(list(shares), dtype=object)[part][rows]
+
+
+def _sizes(labels, names, classes):
+    """Return the images of each group in each class, (groups, classes), and the group of each row."""
+    groups, rows = np.unique(names.astype(str), return_inverse=True)
+    sizes = np.zeros((len(groups), len(classes)), dtype=int)
+    for column, label in enumerate(classes):
+        np.add.at(sizes[:, column], rows[labels == label], 1)
+    return sizes, rows
+
+
+def _fill_counts(sizes, wanted, generator):
+    """Give groups to parts until each has its number of images; -1 for groups that no part needs.
+
+    Groups are drawn at random until there are images enough; these are then dealt largest first, since small
+    ones fit everywhere, and what is still missing comes from the others.
+    """
+    shuffled = generator.permutation(len(sizes))
+    before = np.cumsum(sizes[shuffled], axis=0) - sizes[shuffled]
+    needed = ((before < wanted.sum(axis=0)) & (sizes[shuffled] > 0)).any(axis=1)
+    drawn = shuffled[needed]
+    dealt = drawn[np.argsort(-sizes[drawn].sum(axis=1), kind="stable")]
+    part, filled = np.full(len(sizes), -1), np.zeros_like(wanted)
+    for group in np.concatenate([dealt, shuffled[~needed]]):
+        gain = np.minimum(wanted - filled, sizes[group]).sum(axis=1)
+        if gain.max() > 0:
+            best = np.flatnonzero(gain == gain.max())
+            lacking = ((wanted - filled) / np.maximum(wanted, 1))[best] @ sizes[group]
+            part[group] = best[lacking.argmax()]
+            filled[part[group]] = np.minimum(filled[part[group]] + sizes[group], wanted[part[group]])
+    _seat(sizes, part, wanted)
+    return part
+
+
+def _seat(sizes, part, wanted):
+    """Give a part that wants a class and has none of it the smallest group of a part with several."""
+    for number, column in np.argwhere(wanted > 0):
+        having = np.flatnonzero((sizes[:, column] > 0) & (part >= 0))
+        held = np.bincount(part[having], minlength=len(wanted))
+        if held[number] == 0:
+            where = part[having]
+            spare = having[(held[where] > 1) | (wanted[where, column] == 0)]
+            part[spare[np.argmin(sizes[spare].sum(axis=1))]] = number
+
+
+def _require_images(classes, wanted, sizes):
+    for column, label in enumerate(classes):
+        asked, there = wanted[:, column].sum(), sizes[:, column].sum()
+        if asked > there:
+            raise DataError(
+                f"class {label}: {asked} images asked for, {there} there; ask for fewer or add a source"
+            )
+        _require_enough(label, (sizes[:, column] > 0).sum(), (wanted[:, column] > 0).sum(), "patients")
+
+
+def _with_shortfalls(records, numbers):
+    notes = tuple(
+        f"{label}: {reached} {name} images, where {asked} were asked for: patients are kept whole"
+        for label, name, reached, asked in numbers
+        if reached < asked
+    )
+    return replace(records, notes=records.notes + notes)
 
 
 def _fill(sizes, shares, generator):

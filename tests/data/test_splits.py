@@ -240,6 +240,83 @@ def test_counted_split_gives_yin2020s_third_set_and_names_what_it_leaves():
         splits.counted_split(make({"covid19": 200, "sars": 15}), counts, seed=0)
 
 
+def patients_of(sizes, label="a"):
+    return [
+        {"path": f"{label}/{patient:03d}-{number}.png", "label": label, "patient_id": f"{label}{patient}"}
+        for patient, size in enumerate(sizes)
+        for number in range(size)
+    ]
+
+
+def test_counted_group_split_meets_yin2020s_counts_with_whole_patients():
+    generator = np.random.default_rng(1)
+    rows = patients_of(generator.geometric(0.5, 150), "covid19") + patients_of([2, 2, 1] * 4, "sars")
+    counts = {
+        "covid19": {"train": 118, "val": 30, "test": 38},
+        "sars": {"train": 10, "val": 3, "test": 3},
+    }
+    draws = []
+    for seed in range(5):
+        done = splits.counted_group_split(Records.from_rows(rows, "."), counts, seed=seed)
+        got = done.table.groupby("label")["split"].value_counts()
+        assert {label: {split: got[label, split] for split in splits.SPLITS} for label in counts} == counts
+        assert splits.check(done) == []
+        assert {item.reason for item in done.exclusions} == {"not drawn"}
+        assert len(done) + len(done.exclusions) == len(rows)
+        draws.append(frozenset(split_of(done).items()))
+    assert len(set(draws)) == 5
+    again = splits.counted_group_split(Records.from_rows(rows[::-1], "."), counts, seed=4)
+    assert frozenset(split_of(again).items()) == draws[4]
+
+
+def test_counted_group_split_never_exceeds_and_says_what_patients_did_not_allow():
+    records = Records.from_rows(patients_of([6, 5, 5]) + patients_of([1] * 16, "b"), ".")
+    counts = {label: {"train": 10, "val": 3, "test": 3} for label in "ab"}
+    done = splits.counted_group_split(records, counts, seed=0)
+    got = done.table.groupby("label")["split"].value_counts()
+    assert [got["b", split] for split in splits.SPLITS] == [10, 3, 3]
+    assert [got["a", split] for split in ("val", "test")] == [3, 3]
+    assert 5 <= got["a", "train"] <= 6
+    (note,) = done.notes
+    assert note.startswith(f"a: {got['a', 'train']} train images, where 10 were asked for")
+
+
+def test_counted_group_split_takes_the_column_group_and_lets_a_group_have_several_classes():
+    records = make({"a": 30, "b": 30}, patients=1)
+    pairs = [f"g{number % 15}" for number in range(60)]
+    counts = {label: {"train": 6, "val": 4, "test": 4} for label in "ab"}
+    done = splits.counted_group_split(records.with_columns(group=pairs), counts, seed=0)
+    assert (pd.crosstab(done.table["label"], done.table["split"]) == [4, 6, 4]).all(axis=None)
+    assert done.table.groupby("group")["split"].nunique().max() == 1
+
+
+@settings(max_examples=100, deadline=None)
+@examples(st.lists(st.integers(1, 9), min_size=3, max_size=30), st.integers(0, 9))
+def test_counted_group_split_fills_every_part_without_leak(sizes, seed):
+    records = Records.from_rows(patients_of(sizes) + patients_of([1] * 9, "b"), ".")
+    total = sum(sizes)
+    assume(total >= 3)
+    held = max(1, total // 5)
+    counts = {"a": {"train": total - 2 * held, "val": held, "test": held}, "b": {"train": 3, "test": 1}}
+    done = splits.counted_group_split(records, counts, seed=seed)
+    assert splits.check(done) == []
+    got = done.table.groupby("label")["split"].value_counts()
+    assert {split for label, split in got.index if label == "a"} == set(splits.SPLITS)
+    assert all(got[label, split] <= counts[label][split] for label, split in got.index)
+    if max(sizes) == 1:
+        assert len(done) == total + 4
+
+
+def test_counted_group_split_refuses_too_few():
+    counts = {"a": {"train": 3, "val": 1, "test": 1}}
+    with pytest.raises(DataError, match="class a: 5 images asked for, 4 there"):
+        splits.counted_group_split(make({"a": 4}), counts, seed=0)
+    with pytest.raises(DataError, match="class a: 2 patients for 3 parts"):
+        splits.counted_group_split(make({"a": 8}, patients=4), counts, seed=0)
+    with pytest.raises(OptionError, match="'dev'"):
+        splits.counted_group_split(make({"a": 8}), {"a": {"dev": 1}}, seed=0)
+
+
 def test_a_written_split_comes_back_and_missing_rows_are_named(tmp_path):
     records = make({"a": 8, "b": 8}, patients=2)
     done = splits.k_fold(records.with_columns(split="train"), 2, seed=0, grouped=True)
