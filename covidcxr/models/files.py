@@ -240,11 +240,19 @@ def _info_text(path):
 def _parse(path, text):
     try:
         values = json.loads(text)
-        return ModelInfo(**{**values, "class_names": tuple(values["class_names"])})
+        return ModelInfo(**{**values, "class_names": _class_names(values["class_names"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"{path}: what it says of its classes cannot be read ({_first_line(error)})"
         ) from error
+
+
+def _class_names(names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"class_names is {names!r}, not a list of names")
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(f"class_names is {names!r}; at least two, all different, are needed")
+    return tuple(names)
 
 
 def _first_line(error):

@@ -349,3 +349,15 @@ def test_foreign_models_load_without_info(tmp_path):
         file.attrs["covidcxr"] = '{"paper": "x"}'
     with pytest.raises(ModelError, match="cannot be read"):
         read_info(tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("names", [[1, 2], ["covid19"], ["a", "a"], "ab", ["", "b"], None])
+def test_class_names_that_are_none_are_refused(names, tmp_path):
+    import json
+
+    path = save_model(plain(), tmp_path / "model.h5", INFO)
+    with h5py.File(path, "a") as file:
+        file.attrs["covidcxr"] = json.dumps({**json.loads(file.attrs["covidcxr"]), "class_names": names})
+    for read in (read_info, load_model):
+        with pytest.raises(ModelError, match="what it says of its classes cannot be read"):
+            read(path)
