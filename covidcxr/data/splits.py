@@ -482,6 +482,40 @@ def group_names(records, groups=None):
     return np.where(names == "", UNKNOWN + records.table["path"].to_numpy(dtype=object), names)
 
 
+def whole_groups(names, wanted, generator, number=None):
+    """Choose groups at random whose images add up to a number, exactly where their sizes allow it.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Group of each image (see :func:`group_names`).
+    wanted : int
+        Images. Where no combination of whole groups has as many, the next smaller number is drawn.
+    generator : numpy.random.Generator
+    number : int, optional
+        Exactly so many groups, where any so many have a number of images up to `wanted`.
+
+    Returns
+    -------
+    set of str
+    """
+    groups, sizes = np.unique(np.asarray(names, dtype=str), return_counts=True)
+    order = generator.permutation(len(groups))
+    sizes = sizes[order]
+    reached = _reachable(sizes, max(wanted, 0), number)
+    left = number or 0
+    if number and not reached[0, left, 1:].any():
+        return whole_groups(names, wanted, generator)
+    images = int(np.flatnonzero(reached[0, left]).max())
+    chosen = set()
+    for place, size in enumerate(sizes):
+        after = left - bool(number)
+        if after >= 0 and images >= size and reached[place + 1, after, images - size]:
+            chosen.add(str(groups[order[place]]))
+            left, images = after, images - size
+    return chosen
+
+
 def require_classes(records, classes):
     """Check that every expected class has at least one image.
 
@@ -609,6 +643,22 @@ def _seat(sizes, part, wanted):
             where = part[having]
             spare = having[(held[where] > 1) | (wanted[where, column] == 0)]
             part[spare[np.argmin(sizes[spare].sum(axis=1))]] = number
+
+
+def _reachable(sizes, most, number):
+    """Tell which sums the groups from each place on have: (places + 1, groups taken, images), boolean.
+
+    Without a `number` of groups they are not counted: the second axis has length 1.
+    """
+    reached = np.zeros((len(sizes) + 1, (number or 0) + 1, most + 1), dtype=bool)
+    reached[-1, 0, 0] = True
+    step = 1 if number else 0
+    for place in range(len(sizes) - 1, -1, -1):
+        size, later = sizes[place], reached[place + 1]
+        reached[place] = later
+        if size <= most:
+            reached[place, step:, size:] |= later[: len(later) - step, : most + 1 - size]
+    return reached
 
 
 def _require_images(classes, wanted, sizes):

@@ -317,6 +317,27 @@ def test_counted_group_split_refuses_too_few():
         splits.counted_group_split(make({"a": 8}), {"a": {"dev": 1}}, seed=0)
 
 
+@settings(max_examples=100, deadline=None)
+@examples(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 30), st.integers(0, 3))
+def test_whole_groups_reach_what_some_combination_reaches(sizes, wanted, number):
+    names = [f"g{group}" for group, size in enumerate(sizes) for _ in range(size)]
+    chosen = splits.whole_groups(names, wanted, np.random.default_rng(0), number or None)
+    subsets = [[group for group in range(len(sizes)) if mask >> group & 1] for mask in range(2 ** len(sizes))]
+    sums = {(len(subset), sum(sizes[group] for group in subset)) for subset in subsets}
+    counted = [images for groups, images in sums if groups == number and images <= wanted]
+    best = max(counted) if number and counted else max(images for _, images in sums if images <= wanted)
+    assert sum(name in chosen for name in names) == best
+    if number and counted:
+        assert len(chosen) == number
+
+
+def test_whole_groups_vary_with_the_generator_and_not_with_the_order_of_rows():
+    names = [row["patient_id"] for row in patients_of([3, 2, 1] * 20)]
+    draws = [splits.whole_groups(names, 31, np.random.default_rng(seed)) for seed in range(9)]
+    assert len(set(map(frozenset, draws))) == 9
+    assert splits.whole_groups(names[::-1], 31, np.random.default_rng(8)) == draws[8]
+
+
 def test_a_written_split_comes_back_and_missing_rows_are_named(tmp_path):
     records = make({"a": 8, "b": 8}, patients=2)
     done = splits.k_fold(records.with_columns(split="train"), 2, seed=0, grouped=True)
