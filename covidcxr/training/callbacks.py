@@ -8,13 +8,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-def stage_callbacks(stage_name, checkpoints, seed):
-    """Return the callbacks that every stage runs with, in the order they must act."""
+def stage_callbacks(stage, number, checkpoints, seed):
+    """Return the callbacks that every stage runs with, in the order they must act.
+
+    Parameters
+    ----------
+    stage : covidcxr.training.stages.Stage
+    number : int
+        Its place among the stages, from 0.
+    checkpoints : covidcxr.training.checkpoints.Checkpoints
+    seed : int
+    """
     logs = str(checkpoints.folder / "logs")
     return [
         RepeatableNoise(seed),
-        keras.callbacks.TensorBoard(log_dir=logs, write_graph=False),
-        EpochRecord(stage_name, checkpoints),
+        *([keras.callbacks.TensorBoard(log_dir=logs, write_graph=False)] if checkpoints.writes else []),
+        EpochRecord(stage, number, checkpoints),
     ]
 
 
@@ -40,25 +49,54 @@ class RepeatableNoise(keras.callbacks.Callback):
 
 
 class EpochRecord(keras.callbacks.Callback):
-    """Hand every finished epoch to the checkpoints, with its stage, learning rate and duration."""
+    """Move the learning rate, hand every finished epoch to the checkpoints, and end the stage when it is time.
 
-    def __init__(self, stage_name, checkpoints):
+    Parameters
+    ----------
+    stage, number, checkpoints
+        See :func:`stage_callbacks`.
+    """
+
+    def __init__(self, stage, number, checkpoints):
         super().__init__()
-        self.stage_name = stage_name
+        self.stage = stage
+        self.number = number
         self.checkpoints = checkpoints
         self._began = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
+        """Start the clock and set the epoch's learning rate."""
         self._began = time.perf_counter()
+        if self.stage.schedule is not None:
+            rows = self.checkpoints.rows(self.number)
+            self._set_rate(self.stage.schedule.before(len(rows), self.stage.epochs, self._first_rate(rows)))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Save the epoch."""
-        row = {"epoch": epoch + 1, "stage": self.stage_name}
+        """Save the epoch, with the learning rate that the next one begins with."""
+        row = {"epoch": epoch + 1, "stage": self.stage.name}
         row.update({name: float(value) for name, value in (logs or {}).items()})
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["learning_rate"] = self._rate()
         row["seconds"] = round(time.perf_counter() - self._began, 3)
-        self.checkpoints.save(self.model, row)
+        rows = [*self.checkpoints.rows(self.number), row]
+        if self.stage.schedule is not None:
+            self._set_rate(self.stage.schedule.after(rows))
+        rule = self.stage.early_stopping
+        stopped = rule is not None and rule.stops(rows)
+        self.checkpoints.save(self.model, row, self.number, stopped)
+        if stopped:
+            self.model.stop_training = True
+
+    def _first_rate(self, rows):
+        if self.stage.optimizer is not None:
+            return float(self.stage.optimizer.learning_rate)
+        return rows[0]["learning_rate"] if rows else self._rate()
+
+    def _rate(self):
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _set_rate(self, rate):
+        if rate is not None:
+            self.model.optimizer.learning_rate = rate
 
 
 class EpochProgress(keras.callbacks.Callback):

@@ -1,104 +1,159 @@
 """What a run needs to go on after being stopped: the model with its optimiser, and where it stood."""
 
 import json
-import math
+import warnings
+import zipfile
 from pathlib import Path
 
-from covidcxr.atomic import make_folder, whole_file, write_csv, write_json
-from covidcxr.errors import DataError
+from covidcxr.atomic import make_folder, output_errors, whole_file, write_csv, write_json
+from covidcxr.errors import DataError, OptionError
+from covidcxr.training.schedules import best_epoch, check_monitor
 
 HISTORY = "history.csv"
 STATE = "state.json"
+_OURS = ("epoch-*.keras", ".epoch-*", ".state-*")
 
 
 class Checkpoints:
     """The checkpoint/ and history.csv of one run folder.
 
-    An epoch's model is written under its own name, then `state.json` is renamed to point at it, then the
-    older one goes: whenever the run is killed, `state.json` names a whole file.
+    An epoch's model is written under its own name, then `state.json` is renamed to point at it, then those go
+    that are no longer needed: whenever the run is killed, `state.json` names whole files.
 
     Parameters
     ----------
     folder : pathlib.Path
         The run folder.
     keep : str
-        ``"last"`` or ``"best"`` (lowest validation loss): which epoch's weights the run ends with.
+        Which epoch's weights the run ends with: ``"last"`` or ``"best"``.
+    monitor : str
+        What is best, one of :data:`covidcxr.training.schedules.MONITORS`: the lowest loss or the highest
+        accuracy, the earliest of equals. Of no account where the last epoch is kept.
+    writes : bool
+        Whether this process writes the folder. One that does not follows the epochs all the same.
+
+    Raises
+    ------
+    OptionError
+        If `keep` or `monitor` is unknown.
     """
 
-    def __init__(self, folder, keep="last"):
+    def __init__(self, folder, keep="last", monitor="val_loss", writes=True):
+        if keep not in ("last", "best"):
+            raise OptionError(f"cannot keep the '{keep}' epoch's weights; choose last or best")
+        check_monitor(monitor)
         self.folder = Path(folder)
         self.keep = keep
-        self._place = make_folder(self.folder / "checkpoint")
+        self.monitor = monitor
+        self.writes = writes
+        self._place = self.folder / "checkpoint"
+        if writes:
+            make_folder(self._place)
         self._rows = []
-        self._best_loss = math.inf
+        self._stages = []
 
     def exist(self):
         """Return whether there is an epoch to resume after."""
         return (self._place / STATE).is_file()
 
-    def restore(self, network, epochs):
-        """Load the last finished epoch.
+    def restore(self, model, epochs, prepare=None):
+        """Bring a model back to the end of the last finished epoch.
+
+        The model is given and not read from the file, which does not remember all that freezing does.
 
         Parameters
         ----------
-        network : keras.Model
-            As the run is to train it.
-        epochs : int
-            Of all stages.
-
-        Returns
-        -------
         model : keras.Model
-            Compiled, with its optimiser's state.
-        epochs : int
-            How many epochs are done.
+            As the run is to train it.
+        epochs : sequence of int
+            Of each stage.
+        prepare : callable, optional
+            ``prepare(stage)`` compiles the model as it was compiled in the stage of that number, from 0, and
+            builds its optimiser, so that its state can be read.
 
         Raises
         ------
         DataError
             If the checkpoint cannot be read, or is another network's or a longer run's.
         """
-        import keras
-
-        from covidcxr.training import legacy_optimizers  # noqa: F401  (registers them with Keras)
-
         try:
             state = json.loads((self._place / STATE).read_text(encoding="utf-8"))
-            model = keras.saving.load_model(self._place / Path(state["model"]).name)
-            rows = state["history"]
-            self._best_loss = min((_loss(row) for row in rows), default=math.inf)
-            _check(model, network, len(rows), epochs)
+            self._rows, self._stages = state["history"], state["stages"]
+            _check_length(self._rows, self._stages, epochs)
+            path = self._place / Path(state["model"]).name
+            _check_network(path, model)
+            if prepare is not None:
+                prepare(len(self._stages) - 1)
+            _load(model, path)
+            self._kept_file()
         except Exception as error:
             # A damaged file makes Keras raise almost anything.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"{self._place}: cannot resume ({reason}); start again with --overwrite"
             ) from error
-        self._rows = rows
-        return model, len(rows)
+        if self.writes:
+            write_csv(self.folder / HISTORY, self.history())
+            self._tidy(state["model"])
 
-    def save(self, model, row):
-        """Record a finished epoch: its history row, its model and, where it is the best so far, its weights."""
+    def save(self, model, row, stage=0, stopped=False):
+        """Record a finished epoch.
+
+        Parameters
+        ----------
+        model : keras.Model
+        row : dict
+            Its row of the history.
+        stage : int
+            Number of the stage that it belongs to, from 0.
+        stopped : bool
+            Whether it ends the stage, however many epochs are left.
+        """
+        while len(self._stages) <= stage:
+            self._stages.append({"epochs": 0, "stopped": False})
         self._rows.append(row)
+        self._stages[stage] = {"epochs": self._stages[stage]["epochs"] + 1, "stopped": stopped}
+        if not self.writes:
+            return
         write_csv(self.folder / HISTORY, self.history())
-        previous = sorted(self._place.glob("epoch-*.keras"))
-        name = f"epoch-{len(self._rows):04d}.keras"
+        name = _name(len(self._rows))
         with whole_file(self._place / name) as temporary:
             model.save(temporary)
-        if self.keep == "best" and _loss(row) < self._best_loss:
-            self._best_loss = _loss(row)
-            with whole_file(self._place / "best.weights.h5") as temporary:
-                _save_weights(model, temporary)
-        write_json(self._place / STATE, {"model": name, "history": self._rows})
-        for old in previous:
-            if old.name != name:
-                old.unlink(missing_ok=True)
+        write_json(self._place / STATE, {"model": name, "stages": self._stages, "history": self._rows})
+        self._tidy(name)
 
     def load_kept_weights(self, model):
-        """Give the model the weights that the run ends with."""
-        best = self._place / "best.weights.h5"
-        if self.keep == "best" and best.is_file():
-            model.load_weights(best)
+        """Give the model the weights that the run ends with. A process that does not write leaves it as it is.
+
+        Raises
+        ------
+        DataError
+            If their file has gone or is damaged.
+        """
+        kept = self._kept_file() if self.writes else None
+        if kept is None or kept == _name(len(self._rows)):
+            return
+        try:
+            _load_without_optimizer(model, self._place / kept)
+        except Exception as error:
+            raise DataError(f"{self._place / kept}: cannot be read; start again with --overwrite") from error
+
+    def rows(self, stage):
+        """Return the finished epochs of a stage, as rows of the history."""
+        if stage >= len(self._stages):
+            return []
+        first = sum(each["epochs"] for each in self._stages[:stage])
+        return self._rows[first : first + self._stages[stage]["epochs"]]
+
+    def has_ended(self, stage, epochs):
+        """Return whether a stage of so many epochs is over."""
+        stopped = stage < len(self._stages) and self._stages[stage]["stopped"]
+        return stopped or len(self.rows(stage)) >= epochs
+
+    @property
+    def done(self):
+        """How many epochs are finished, of all stages."""
+        return len(self._rows)
 
     def history(self):
         """Return the finished epochs as a table."""
@@ -106,21 +161,63 @@ class Checkpoints:
 
         return pd.DataFrame(self._rows)
 
+    def _kept_file(self):
+        best = best_epoch(self._rows, self.monitor) if self.keep == "best" else None
+        if best is None:
+            return None
+        name = _name(best + 1)
+        if self.writes and not (self._place / name).is_file():
+            raise DataError(f"{self._place / name}: the weights of the best epoch have gone")
+        return name
 
-def _check(model, network, done, epochs):
-    shapes = [sorted(tuple(weight.shape) for weight in each.weights) for each in (model, network)]
-    if model.input_shape != network.input_shape or shapes[0] != shapes[1]:
+    def _tidy(self, model):
+        """Remove what `state.json` has no more use for, and what was being written when a run was killed."""
+        needed = {model, self._kept_file()}
+        with output_errors(self._place):
+            for pattern in _OURS:
+                for path in self._place.glob(pattern):
+                    if path.name not in needed:
+                        path.unlink(missing_ok=True)
+
+
+def _name(epoch):
+    return f"epoch-{epoch:04d}.keras"
+
+
+def _check_length(rows, stages, epochs):
+    counts = [stage["epochs"] for stage in stages]
+    if sum(counts) != len(rows) or not rows:
+        raise ValueError("its stages do not make up its history")
+    longest = list(epochs) + [0] * (len(counts) - len(epochs))
+    if any(count > most for count, most in zip(counts, longest, strict=False)):
+        raise ValueError(f"it has {len(rows)} epochs of {sum(epochs)}, or other stages")
+
+
+def _check_network(path, model):
+    with zipfile.ZipFile(path) as archive:
+        stored = json.loads(archive.read("config.json"))
+    if _outline(stored["config"]) != _outline(json.loads(json.dumps(model.get_config(), default=str))):
         raise ValueError("its model is another network's")
-    if done > epochs:
-        raise ValueError(f"it has {done} epochs of {epochs}")
 
 
-def _loss(row):
-    return row.get("val_loss", row["loss"])
+def _outline(config):
+    layers = config.get("layers", ())
+    return [(layer["class_name"], layer["config"].get("batch_shape")) for layer in layers]
 
 
-def _save_weights(model, path):
-    # Keras wants the whole ending `.weights.h5`, which the temporary name has not.
-    full = path.with_name(path.name + ".weights.h5")
-    model.save_weights(full)
-    full.replace(path)
+def _load(model, path):
+    with warnings.catch_warnings():
+        # Keras only warns where the optimiser's state does not fit, and trains on without it.
+        warnings.filterwarnings("error", message="Skipping variable loading")
+        model.load_weights(path)
+
+
+def _load_without_optimizer(model, path):
+    # The file has its epoch's optimiser too, which may be of another kind than the model's. Set past Keras, which
+    # would track an optimiser that is set otherwise than by `compile` as a part of the model.
+    optimizer = model.optimizer
+    object.__setattr__(model, "optimizer", None)
+    try:
+        model.load_weights(path)
+    finally:
+        object.__setattr__(model, "optimizer", optimizer)

@@ -2,35 +2,51 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from covidcxr.errors import OptionError
 from covidcxr.training.checkpoints import Checkpoints
 from covidcxr.training.optimizers import OptimizerSpec
+from covidcxr.training.schedules import EarlyStopping, Schedule
+
+TRAINABLE = ("as built", "all")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of epochs with one optimiser and one choice of what trains.
+    """A stretch of epochs on the same images, with one optimiser and one choice of what trains.
 
     Attributes
     ----------
     name : str
         Shown in progress, history and figures.
     epochs : int
-    optimizer : OptimizerSpec
-        Built anew at the start of the stage, as a second `compile` does in Keras.
+        At most, where the stage may stop early.
+    optimizer : OptimizerSpec or None
+        Built anew at the start of the stage, as a second `compile` does in Keras. None goes on: nothing is
+        compiled, and the optimiser keeps its state and its learning rate, as in a second `fit`.
     trainable : str
-        ``"as built"`` leaves the network's frozen layers frozen; ``"all"`` trains every layer.
+        ``"as built"`` leaves the network's frozen layers frozen; ``"all"`` trains every layer, from this stage
+        to the end.
     loss : str
         A Keras loss. For a two-class softmax, binary and categorical cross-entropy of one-hot targets are
         the same number (both outputs carry ``-log p`` of the true class), so papers naming either agree.
+        A stage that goes on has that of the stage before.
+    data : str
+        What it trains on, as `Feeds.training` knows it.
+    early_stopping : EarlyStopping or None
+        Ends the stage early, not the run.
+    schedule : Schedule or None
+        How the learning rate moves within the stage.
     """
 
     name: str
     epochs: int
-    optimizer: OptimizerSpec
+    optimizer: OptimizerSpec | None
     trainable: str = "as built"
     loss: str = "categorical_crossentropy"
+    data: str = "train"
+    early_stopping: EarlyStopping | None = None
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,8 @@ class Feeds:
     Attributes
     ----------
     training : callable
-        ``training(first_epoch) -> covidcxr.data.batches.Batches``: an endless stream of epochs.
+        ``training(first_epoch, data) -> covidcxr.data.batches.Batches``: an endless stream of epochs, of which
+        `first_epoch` is the first, counted from 0 over the whole run; `data` is the stage's.
     validation : covidcxr.data.batches.Batches or None
         One pass, the same at every epoch.
     """
@@ -49,66 +66,165 @@ class Feeds:
     validation: object | None
 
 
-def run_stages(model, stages, feeds, folder, *, seed, keep="last", resume=False, callbacks=()):
+def check_stages(stages):
+    """See that stages can follow one another.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+
+    Raises
+    ------
+    OptionError
+        If one has nothing to go on with, or is at odds with itself or with what it goes on with.
+    """
+    before = None
+    for stage in stages:
+        if stage.epochs < 1:
+            raise OptionError(f"stage '{stage.name}' has {stage.epochs} epochs: give 1 or more")
+        if stage.trainable not in TRAINABLE:
+            raise OptionError(f"stage '{stage.name}' trains '{stage.trainable}': choose as built or all")
+        if stage.optimizer is None:
+            _check_going_on(stage, before)
+        else:
+            before = stage
+        if stage.schedule is not None and before.optimizer.decay:
+            raise OptionError(
+                f"stage '{stage.name}' has a schedule, and its optimiser's learning rate decays by itself; "
+                "leave one of the two out"
+            )
+
+
+def _check_going_on(stage, before):
+    if before is None:
+        raise OptionError(f"stage '{stage.name}' comes first and has no optimiser to go on with; give it one")
+    if stage.loss != before.loss:
+        raise OptionError(
+            f"stage '{stage.name}' goes on with the optimiser of '{before.name}', so its loss must be "
+            f"{before.loss}, not {stage.loss}"
+        )
+    if stage.trainable == "all" and before.trainable != "all":
+        raise OptionError(
+            f"stage '{stage.name}' goes on with the optimiser of '{before.name}', which trains no layer that is "
+            "frozen there; give it an optimiser of its own to train all"
+        )
+
+
+def run_stages(
+    model,
+    stages,
+    feeds,
+    folder,
+    *,
+    seed,
+    keep="last",
+    monitor="val_loss",
+    resume=False,
+    callbacks=(),
+    placement=None,
+):
     """Train a model through its stages, keeping a checkpoint of every epoch's end.
 
     Parameters
     ----------
     model : keras.Model
+        Built in the placement's scope.
     stages : sequence of Stage
     feeds : Feeds
     folder : path-like
-        Run folder: `history.csv`, `logs/` and `checkpoint/` are written there.
+        Run folder: `history.csv`, `logs/` and `checkpoint/` are written there. Several workers share it.
     seed : int
         Dropout noise of epoch `e` is drawn from (seed, e) alone, so that a resumed run repeats it.
     keep : str
-        ``"last"``: the final epoch's weights; ``"best"``: those of the lowest validation loss.
+        ``"last"``: the final epoch's weights; ``"best"``: those of the best epoch of all stages.
+    monitor : str
+        What is best: the lowest ``"val_loss"`` or ``"loss"``, the highest ``"val_accuracy"`` or ``"accuracy"``;
+        of equals the first. Without validation the former of each pair means the latter.
     resume : bool
         Go on after the last finished epoch found in `checkpoint/`.
     callbacks : sequence of keras.callbacks.Callback
         Further callbacks, such as a progress display.
+    placement : covidcxr.training.strategy.Placement, optional
+        Where to train; default: one device.
 
     Returns
     -------
     model : keras.Model
-        The trained model (another object than the one given where the run was resumed).
+        The one given, trained. In a worker that is not the chief it has the last epoch's weights.
     history : pandas.DataFrame
-        One row an epoch: epoch (from 1), stage, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
+        One row an epoch: epoch (from 1), stage, loss, accuracy, val_loss, val_accuracy, learning_rate (of the
+        epoch; at its end where the optimiser moves it every step), seconds.
+
+    Raises
+    ------
+    OptionError
+        If the stages cannot follow one another (see :func:`check_stages`), or an option has no meaning.
+    DataError
+        If the checkpoint to resume from cannot be used.
     """
-    checkpoints = Checkpoints(Path(folder), keep=keep)
-    done = 0
+    from covidcxr.training.strategy import place
+
+    check_stages(stages)
+    placement = placement or place("single")
+    checkpoints = Checkpoints(folder, keep, monitor, writes=placement.is_chief)
+    run = _Run(model, tuple(stages), feeds, seed, placement, checkpoints, tuple(callbacks))
     if resume and checkpoints.exist():
-        model, done = checkpoints.restore(model, sum(stage.epochs for stage in stages))
-    first = 0
-    for stage in stages:
-        last = first + stage.epochs
-        if done < last:
-            _run_stage(model, stage, feeds, checkpoints, seed, max(first, done), first, callbacks)
-        first = last
-    checkpoints.load_kept_weights(model)
+        with placement.scope():
+            checkpoints.restore(model, [stage.epochs for stage in stages], run.prepare)
+    for number in range(len(stages)):
+        run.carry_out(number)
+    with placement.scope():
+        checkpoints.load_kept_weights(model)
     return model, checkpoints.history()
 
 
-def _run_stage(model, stage, feeds, checkpoints, seed, epoch, first, callbacks):
-    from covidcxr.data.batches import clear_errors
-    from covidcxr.models.freezing import unfreeze_all
-    from covidcxr.training.callbacks import stage_callbacks
+@dataclass(frozen=True)
+class _Run:
+    model: object
+    stages: tuple
+    feeds: Feeds
+    seed: int
+    placement: object
+    checkpoints: Checkpoints
+    callbacks: tuple
 
-    if epoch == first:
-        if stage.trainable == "all":
-            unfreeze_all(model)
-        model.compile(optimizer=stage.optimizer.build(), loss=stage.loss, metrics=["accuracy"])
-    training = feeds.training(epoch)
-    validation = [feeds.validation] if feeds.validation else []
-    with clear_errors(training, *validation):
-        model.fit(
-            training.dataset,
-            steps_per_epoch=training.steps,
-            initial_epoch=epoch,
-            epochs=first + stage.epochs,
-            validation_data=validation[0].dataset if validation else None,
-            callbacks=[*stage_callbacks(stage.name, checkpoints, seed), *callbacks],
-            # The stream is shuffled already; Keras would warn that it cannot.
-            shuffle=False,
-            verbose=0,
-        )
+    def prepare(self, number):
+        """Compile the model as it is compiled in a stage, with an optimiser that has its variables."""
+        from covidcxr.models.freezing import unfreeze_all
+
+        begun = self.stages[: number + 1]
+        if any(stage.trainable == "all" for stage in begun):
+            unfreeze_all(self.model)
+        compiled = [stage for stage in begun if stage.optimizer is not None][-1]
+        self.model.compile(optimizer=compiled.optimizer.build(), loss=compiled.loss, metrics=["accuracy"])
+        self.model.optimizer.build(self.model.trainable_variables)
+
+    def carry_out(self, number):
+        """Train one stage, or what is left of it."""
+        stage, done = self.stages[number], len(self.checkpoints.rows(number))
+        if self.checkpoints.has_ended(number, stage.epochs):
+            return
+        if not done and stage.optimizer is not None:
+            with self.placement.scope():
+                self.prepare(number)
+        self._fit(number, self.checkpoints.done, self.checkpoints.done - done + stage.epochs)
+
+    def _fit(self, number, epoch, last):
+        from covidcxr.data.batches import clear_errors
+        from covidcxr.training.callbacks import stage_callbacks
+
+        training = self.feeds.training(epoch, self.stages[number].data)
+        validation = self.feeds.validation
+        with clear_errors(training, *([validation] if validation else [])):
+            self.placement.fit(
+                self.model,
+                training,
+                validation,
+                steps_per_epoch=training.steps,
+                initial_epoch=epoch,
+                epochs=last,
+                callbacks=[
+                    *stage_callbacks(self.stages[number], number, self.checkpoints, self.seed),
+                    *self.callbacks,
+                ],
+            )

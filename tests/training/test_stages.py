@@ -14,7 +14,7 @@ TARGETS = np.eye(2, dtype="float32")[(IMAGES[:, 0] > 0).astype(int)]
 
 
 def feeds():
-    def training(first_epoch):
+    def training(first_epoch, data):
         def batches():
             epoch = first_epoch
             while True:
