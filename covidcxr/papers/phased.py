@@ -300,7 +300,7 @@ def _with_stand_ins(records, pools, names, seed):
         generator = np.random.default_rng([seed, _STAND_INS])
         chosen = splits.whole_groups(rows, max(round(len(rows) * share), smallest), generator)
         first |= np.isin(names, sorted(chosen)) & (labels == pool.label)
-        note = f"{pool.label}: none from {pool.source} beside others; {first.sum()} images stand in for its {pool.images}"
+        note = f"{pool.label}: none from {pool.source} beside others, so {first.sum()} stand in for its {pool.images}"
         notes = (*notes, note)
     return replace(records, notes=notes), first
 
