@@ -85,7 +85,8 @@ def lost_workers():
     try:
         yield
     except _LOST as error:
-        reason = (error.message.strip().splitlines() or [type(error).__name__])[0]
+        # What comes before it in braces is the name of a node of a graph.
+        reason = (error.message.split("}}")[-1].strip().splitlines() or [type(error).__name__])[0]
         raise CovidcxrError(
             f"another worker of this run was lost; start all workers again with --resume "
             f"(TensorFlow: {reason[:200]})"

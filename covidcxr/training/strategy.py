@@ -258,10 +258,9 @@ def _tpu():
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OptionError(
-            f"strategy tpu: no TPU found on this machine ({reason}); run on a TPU virtual machine with "
-            "TensorFlow for TPUs, or choose another strategy"
+            "strategy tpu: no TPU found on this machine; run on a TPU virtual machine with TensorFlow for TPUs, "
+            "or choose another strategy"
         ) from error
 
 
