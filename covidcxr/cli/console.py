@@ -79,7 +79,10 @@ def quiet_tensorflow():
     sys.stderr.flush()
     with tempfile.TemporaryFile() as chatter, _stderr_into(chatter) as original:
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            # A study of many models traces many functions, and each would be warned about.
+            tensorflow.get_logger().setLevel("ERROR")
         except Exception:
             chatter.seek(0)
             os.write(original, chatter.read())

@@ -1,11 +1,22 @@
-"""The papers, one module each. `get(key)` returns a paper; `get(key).run(...)` trains it."""
+"""The papers, one module each. `get(key)` returns a paper; `get(key).run(...)` trains it.
+
+A module is a paper's where its name is an author's and a year (``yin2020``); it defines `RECIPE`.
+"""
 
 import difflib
 import importlib
+import pkgutil
+import re
 
 from covidcxr.errors import OptionError
 
-KEYS = ("ragab2022",)
+_PAPER = re.compile(r"[a-z]+\d{4}")
+
+
+def keys():
+    """Return the keys of all papers, in alphabetical order."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    return tuple(sorted(name for name in names if _PAPER.fullmatch(name)))
 
 
 def get(key):
@@ -14,7 +25,7 @@ def get(key):
     Parameters
     ----------
     key : str
-        One of :data:`KEYS`.
+        One of :func:`keys`.
 
     Returns
     -------
@@ -25,10 +36,10 @@ def get(key):
     OptionError
         If there is no such paper.
     """
-    if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.4)
+    if key not in keys():
+        near = difflib.get_close_matches(key, keys(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise OptionError(f"unknown paper '{key}'{hint} (papers: {', '.join(KEYS)})")
+        raise OptionError(f"unknown paper '{key}'{hint} (papers: {', '.join(keys())})")
     from covidcxr.papers.runner import Paper
 
     return Paper(_recipe(key))
@@ -38,7 +49,7 @@ def print_all():
     """Print one line a paper."""
     from covidcxr.papers.show import print_list
 
-    print_list([_recipe(key) for key in KEYS])
+    print_list([_recipe(key) for key in keys()])
 
 
 def _recipe(key):

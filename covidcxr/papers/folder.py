@@ -18,6 +18,12 @@ CHECKPOINT = "checkpoint"
 LOGS = "logs"
 REPORT = "report.html"
 HISTORY = "history.csv"
+# Of a run that trains several models.
+RESULTS = "results.csv"
+MODELS = "models"
+MODEL_LIST = "models.csv"
+TABLES = "tables"
+GENERATED = "generated"
 
 _OURS = (
     SPLIT,
@@ -30,13 +36,22 @@ _OURS = (
     LOGS,
     REPORT,
     HISTORY,
+    RESULTS,
+    MODELS,
+    MODEL_LIST,
+    TABLES,
+    GENERATED,
     # The last to be removed: what it stands beside is a run's.
     CONFIG,
 )
 # Phantom images may stay from one run to the next: they are checked when they are used again.
-_HARMLESS = ("phantom",)
-_IN_CHECKPOINT = ("epoch-*.keras", "best.weights.h5", "state.json")
-_IN_LOGS = ("**/events.out.tfevents.*",)
+_HARMLESS = "phantom"
+_INSIDE = {
+    CHECKPOINT: ("epoch-*.keras", "best.weights.h5", "state.json"),
+    LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
+    TABLES: ("*.csv", "*.png", "*.svg"),
+    GENERATED: ("**/*.png", "**/*.csv", "**/*.json", "**/*.keras", "**/*.h5"),
+}
 _NEEDED = ("paper", "options", "command", "environment")
 
 
@@ -59,7 +74,7 @@ def check(folder, *, overwrite, resume):
             )
         return
     ours = set(_OURS) if _is_run(folder / CONFIG) else set()
-    foreign = sorted(name for name in names - ours - set(_HARMLESS) if not _is_leftover(name))
+    foreign = sorted(name for name in names - ours if not _is_leftover(name) and not _is_harmless(name))
     if foreign:
         raise OutputError(
             f"{folder}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
@@ -141,27 +156,42 @@ def _is_leftover(name):
     return any(name.startswith(f".{Path(ours).stem}-") for ours in _OURS)
 
 
+def _is_harmless(name):
+    return name == _HARMLESS or name.startswith(f"{_HARMLESS}-")
+
+
 def _clear(folder):
     """Remove what a run wrote; whatever else stands in its folders stays, and so do these."""
-    for name in _figure_names(folder):
-        for suffix in (".png", ".svg"):
-            (folder / FIGURES / name).with_suffix(suffix).unlink(missing_ok=True)
-    for part, patterns in ((CHECKPOINT, _IN_CHECKPOINT), (LOGS, _IN_LOGS)):
-        for path in [path for pattern in patterns for path in (folder / part).glob(pattern)]:
-            path.unlink()
-    for part in (FIGURES, CHECKPOINT, LOGS):
+    for model in (folder / MODELS).glob("*"):
+        if model.is_dir():
+            _clear(model)
+            _remove_empty(model)
+    for path in _written_inside(folder):
+        path.unlink(missing_ok=True)
+    for part in (*_INSIDE, FIGURES, MODELS):
         _remove_empty(folder / part)
     for name in _OURS:
         if not (folder / name).is_dir():
             (folder / name).unlink(missing_ok=True)
 
 
+def _written_inside(folder):
+    """List the files that a run wrote into its folder's folders."""
+    figures = [
+        folder / FIGURES / f"{name}{suffix}" for name in _figure_names(folder) for suffix in (".png", ".svg")
+    ]
+    patterns = [(part, pattern) for part, known in _INSIDE.items() for pattern in known]
+    return figures + [path for part, pattern in patterns for path in (folder / part).glob(pattern)]
+
+
 def _figure_names(folder):
+    """Name the run's figures: one model's metrics list them, of several models they are named after tables."""
+    names = [path.stem for path in (folder / TABLES).glob("*.csv")]
     try:
-        names = json.loads((folder / METRICS).read_text(encoding="utf-8"))["figures"]
-        return [Path(name).name for name in names]
+        drawn = json.loads((folder / METRICS).read_text(encoding="utf-8"))["figures"]
+        return names + [Path(name).name for name in drawn]
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return names
 
 
 def _remove_empty(folder):

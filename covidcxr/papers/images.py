@@ -1,4 +1,4 @@
-"""The images of one run: read from the sources, drawn by the paper's counts, split by the protocol."""
+"""The images of one model: read from the sources, drawn by the paper's counts, split by the protocol."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,30 +9,99 @@ PHANTOM_FOLDER = "phantom"
 GIVEN = "given"
 
 
-def gather(plan, progress=None):
-    """Collect a run's images and split them.
+class Gatherer:
+    """Collects the images of one plan after another; what several have in common is read and compared once.
 
     Parameters
     ----------
-    plan : Plan
-    progress : callable, optional
-        ``progress(text)`` before each step that takes a while.
-
-    Returns
-    -------
-    Records
-        With the columns `split` and, where patients are kept together, `group`.
-
-    Raises
-    ------
-    DataError
-        If the data cannot serve this paper.
+    folder : path-like
+        Of the whole run: phantom and generated images are written there.
+    say : callable, optional
+        ``say(text)`` before each step that takes a while.
     """
-    say = progress or (lambda text: None)
-    everything = _read(plan, say)
-    _check_sources(everything, plan)
-    say("drawing the paper's images")
-    return _split(_chosen(everything, plan), plan, say)
+
+    def __init__(self, folder, say=None):
+        self.folder = Path(folder)
+        self.say = say or (lambda text: None)
+        self._drawn = {}
+
+    def gather(self, plan):
+        """Collect a plan's images and split them.
+
+        Parameters
+        ----------
+        plan : Plan
+
+        Returns
+        -------
+        Records
+            With the columns `split`, `monitored` (what is scored after every epoch) and, where patients are
+            kept together, `group`.
+
+        Raises
+        ------
+        DataError
+            If the data cannot serve this paper.
+        """
+        key = (plan.case.data_set, plan.seed)
+        if key not in self._drawn:
+            # One set of images at a time is remembered: a run goes through its cases one after the other.
+            self._drawn = {key: self._draw(plan)}
+        return _checked(self._split(self._drawn[key], plan), plan)
+
+    def _draw(self, plan):
+        everything = self._read(plan)
+        _check_sources(everything, plan)
+        self.say("drawing the paper's images")
+        drawn = _chosen(_only(everything, plan.data_set.only), plan)
+        return drawn if plan.options.split else self._grouped(drawn, plan)
+
+    def _read(self, plan):
+        from covidcxr.data import sources
+        from covidcxr.data.sources import phantom
+
+        if str(plan.options.data) == "phantom":
+            self.say("rendering phantom radiographs")
+            several = len(plan.recipe.data_sets) > 1 and Path(plan.out) != self.folder
+            name = f"{PHANTOM_FOLDER}-{plan.case.data_set}" if several else PHANTOM_FOLDER
+            return phantom.write(self.folder / name, dict(plan.data_set.counts), seed=plan.options.seed)
+        return sources.read(plan.options.data, **plan.data_set.reading)
+
+    def _grouped(self, records, plan):
+        from covidcxr.data import duplicates
+
+        if not plan.protocol.arrangement.grouped:
+            return records
+        self.say("looking for the same picture under two patients")
+        pairs = duplicates.near_duplicates(duplicates.fingerprints(records))
+        return records.with_columns(group=duplicates.linked_groups(records, pairs).to_numpy())
+
+    def _split(self, records, plan):
+        from covidcxr.data import splits
+
+        if plan.options.split == GIVEN:
+            return _named(splits.given(records), plan, "the data's own split")
+        if plan.options.split:
+            return _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
+        if plan.recipe.enlargement is not None:
+            from covidcxr.papers.enlargement import enlarged
+
+            return enlarged(records, plan, self.folder, self.say)
+        return plan.protocol.arrangement(records, plan)
+
+
+def monitored(records):
+    """Return the images that are scored after every epoch."""
+    if "monitored" in records.table:
+        return records.where(records.table["monitored"].astype(bool))
+    return records.where(records.table["split"] == "val")
+
+
+def _only(records, wanted):
+    for column, value in wanted.items():
+        if column in records.table:
+            records = records.where(records.table[column].isin([value, ""]), f"{column} is not {value}")
+    return records
 
 
 def _chosen(records, plan):
@@ -42,24 +111,11 @@ def _chosen(records, plan):
         # A split made before names its images: none is drawn.
         listed = set(splits.read(plan.options.split).table["path"])
         return screening.screen(records.where(records.table["path"].isin(listed)))
+    if plan.data_set.select is not None:
+        return plan.data_set.select(records, plan)
     return selection.draw(
-        records,
-        plan.data_set.counts,
-        plan.data_set.sources,
-        seed=plan.options.seed,
-        screen=screening.screen,
+        records, plan.data_set.counts, plan.data_set.sources, seed=plan.seed, screen=screening.screen
     )
-
-
-def _read(plan, say):
-    from covidcxr.data import sources
-    from covidcxr.data.sources import phantom
-
-    if str(plan.options.data) == "phantom":
-        say("rendering phantom radiographs")
-        folder = Path(plan.out) / PHANTOM_FOLDER
-        return phantom.write(folder, dict(plan.data_set.counts), seed=plan.options.seed)
-    return sources.read(plan.options.data)
 
 
 def _check_sources(records, plan):
@@ -71,15 +127,7 @@ def _check_sources(records, plan):
             raise OptionError(f"--source {label}={source}: no such images here (sources of {label}: {found})")
 
 
-def _split(records, plan, say):
-    from covidcxr.data import splits
-
-    if plan.options.split == GIVEN:
-        records = _given(records, plan)
-    elif plan.options.split:
-        records = _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
-    else:
-        records = _drawn(records, plan, say)
+def _checked(records, plan):
     training = int((records.table["split"] == "train").sum())
     if training < plan.batch_size:
         raise DataError(
@@ -95,25 +143,6 @@ def _with_losses(records):
     if not lost:
         return records
     return replace(records, notes=(*records.notes, f"{lost} images could not be read: see exclusions.csv"))
-
-
-def _drawn(records, plan, say):
-    from covidcxr.data import duplicates, splits
-
-    if plan.protocol.grouped:
-        say("looking for the same picture under two patients")
-        prints = duplicates.fingerprints(records)
-        pairs = duplicates.near_duplicates(prints)
-        records = records.with_columns(group=duplicates.linked_groups(records, pairs).to_numpy())
-    return splits.random_split(
-        records, dict(plan.protocol.fractions), seed=plan.options.seed, grouped=plan.protocol.grouped
-    )
-
-
-def _given(records, plan):
-    from covidcxr.data import splits
-
-    return _named(splits.given(records), plan, "the data's own split")
 
 
 def _named(records, plan, origin):

@@ -1,13 +1,18 @@
-"""From a recipe and the user's options to a settled plan of one run; nothing is read or written here."""
+"""From a recipe and the user's options to settled plans, one a model; nothing is read or written here."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from covidcxr.errors import DataError, OptionError
-from covidcxr.papers.recipe import Case, DataSet, Network, Protocol, Recipe
+from covidcxr.papers.recipe import Arm, Case, DataSet, Network, Protocol, Recipe
+from covidcxr.papers.units import Unit, chosen, pick
 
+PRESETS = ("smoke",)
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 _MOST_EPOCHS = 100_000
+# Trials are told apart by their seeds; far enough that the trials of neighbouring seeds differ too.
+_SEEDS_APART = 7919
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,13 @@ class RunOptions:
         ``"phantom"``, a folder with public sets as downloaded, or a CSV of records.
     protocol : str
         ``"published"`` or ``"sound"``.
-    case, model, schedule : str, optional
-        Keys of the recipe.
+    case, model, fold, trial, arm : str, optional
+        Which of the paper's models: a key of the recipe (a number for `fold` and `trial`), several with commas,
+        or ``"all"``.
+    schedule : str, optional
+        Key of the case's stages.
+    preset : str, optional
+        ``"smoke"``: the whole in seconds, with few images, small inputs and two epochs.
     epochs : int, optional
         In all, instead of the paper's: stages are cut short, or the last one goes on; at most 100,000.
     batch_size : int, optional
@@ -29,8 +39,9 @@ class RunOptions:
         0 to below 1.
     fine_tune : str
         ``"head"`` keeps the backbone frozen in every stage; ``"all"`` trains every layer from stage 2 on.
-    weights : path-like
-        ``"imagenet"``, ``"none"``, a folder or a file (see :mod:`covidcxr.models.pretrained`).
+    weights : path-like, optional
+        ``"imagenet"``, ``"none"``, a folder or a file (see :mod:`covidcxr.models.pretrained`). Default
+        ``"imagenet"``, under the preset ``"none"``.
     partial_weights : bool
         Accept a file that covers only some of the layers.
     sources : mapping of str to str
@@ -38,8 +49,12 @@ class RunOptions:
     split : path-like, optional
         Instead of the protocol's draw: a split.csv written before, or ``"given"`` for the split that the
         data's own folders or table give.
+    strategy : str
+        Where it trains; see :func:`covidcxr.training.strategy.place`.
+    precision : str
+        ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
     out : path-like, optional
-        Run folder; default ``runs/PAPER-CASE-PROTOCOL-seedN``.
+        Run folder; the default names paper, choice, protocol and seed, below ``runs/``.
     overwrite, resume : bool
     seed : int
         0 to 2**32 - 1.
@@ -49,15 +64,21 @@ class RunOptions:
     protocol: str = "published"
     case: str | None = None
     model: str | None = None
+    fold: str | None = None
+    trial: str | None = None
+    arm: str | None = None
     schedule: str | None = None
+    preset: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
     dropout: float | None = None
     fine_tune: str = "head"
-    weights: str = "imagenet"
+    weights: str | None = None
     partial_weights: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     split: str | None = None
+    strategy: str = "auto"
+    precision: str = "float32"
     out: str | None = None
     overwrite: bool = False
     resume: bool = False
@@ -66,13 +87,15 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, settled: every choice made, every key resolved."""
+    """One model's run, settled: every choice made, every key resolved."""
 
     recipe: Recipe
     options: RunOptions
+    unit: Unit
     protocol: Protocol
     case: Case
     network: Network
+    arm: Arm
     data_set: DataSet
     stages: tuple
     batch_size: int
@@ -83,6 +106,22 @@ class Plan:
     def total_epochs(self):
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def seed(self):
+        """Seed of this model's trial."""
+        return (self.options.seed + _SEEDS_APART * max(self.unit.trial - 1, 0)) % 2**32
+
+    @property
+    def title(self):
+        """What the run is, in a line."""
+        parts = [self.case.title]
+        if len(self.recipe.networks) > 1:
+            parts.append(self.options.model)
+        numbers = (("fold", self.unit.fold), ("trial", self.unit.trial))
+        parts += [f"{word} {number}" for word, number in numbers if number]
+        parts += [self.arm.title] if self.unit.arm else []
+        return f"{self.recipe.key}, {', '.join(parts)}, {self.options.protocol} protocol"
 
 
 def options_from(values, path):
@@ -113,8 +152,8 @@ def options_from(values, path):
     return RunOptions(**values)
 
 
-def resolve(recipe, options):
-    """Settle a run.
+def settle(recipe, options):
+    """Settle a run: one plan for each model that the options choose.
 
     Parameters
     ----------
@@ -123,45 +162,72 @@ def resolve(recipe, options):
 
     Returns
     -------
-    Plan
-        Its `options` have every key filled in.
+    tuple of Plan
+        In the paper's order; the `options` of each have every key filled in. With more than one, each has its
+        own folder below `models/` of the run folder.
 
     Raises
     ------
     OptionError
         If a key is unknown or a number out of range.
     """
-    case_key = options.case or recipe.default_case
-    case = _pick(recipe.cases, case_key, "case")
-    network_key = options.model or recipe.default_network
-    network = _pick(recipe.networks, network_key, "model")
-    schedule_key = options.schedule or next(iter(case.stages))
-    stages = _pick(case.stages, schedule_key, "schedule")
-    protocol = _pick(recipe.protocols, options.protocol, "protocol")
     _check_numbers(options)
+    _check_words(options)
+    if options.preset:
+        recipe = replace(recipe, **recipe.smoke)
+    units = chosen(recipe, options)
+    weights = options.weights or ("none" if options.preset else "imagenet")
+    out = str(options.out or _folder(recipe, options, units))
+    options = replace(options, weights=weights)
+    return tuple(_plan(recipe, options, unit, _place(out, unit, units)) for unit in units)
+
+
+def _plan(recipe, options, unit, out):
+    case = recipe.cases[unit.case]
+    network = recipe.networks[unit.model]
+    schedule_key = options.schedule or next(iter(case.stages))
+    stages = pick(case.stages, schedule_key, "schedule")
+    protocol = pick(recipe.protocols, options.protocol, "protocol")
     if options.fine_tune == "all":
         stages = (stages[0], *(replace(stage, trainable="all") for stage in stages[1:]))
-    folder = f"runs/{recipe.key}-{case_key}-{options.protocol}-seed{options.seed}"
     return Plan(
         recipe=recipe,
-        options=replace(options, case=case_key, model=network_key, schedule=schedule_key),
+        options=replace(
+            options,
+            case=unit.case,
+            model=unit.model,
+            fold=str(unit.fold) if unit.fold else None,
+            trial=str(unit.trial) if unit.trial else None,
+            arm=unit.arm or None,
+            schedule=schedule_key,
+        ),
+        unit=unit,
         protocol=protocol,
         case=case,
         network=network,
+        arm=recipe.arms[unit.arm] if unit.arm else Arm(""),
         data_set=_with_sources(recipe.data_sets[case.data_set], options.sources),
         stages=_with_epochs(stages, options.epochs),
-        batch_size=options.batch_size or case.batch_size,
+        batch_size=options.batch_size or network.batch_size or case.batch_size,
         dropout=case.dropout if options.dropout is None else options.dropout,
-        out=str(options.out or folder),
+        out=out,
     )
 
 
-def _pick(choices, key, what):
-    if key in choices:
-        return choices[key]
-    near = difflib.get_close_matches(str(key), choices, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise OptionError(f"unknown {what} '{key}'{hint} (choose from {', '.join(choices)})")
+def _folder(recipe, options, units):
+    """Name a run folder after what was chosen, and not after what the paper leaves no choice in."""
+    words = [options.case or units[0].case]
+    words += [options.model] if options.model else []
+    for name in ("fold", "trial"):
+        words += [f"{name}{getattr(options, name)}"] if getattr(options, name) else []
+    words += [options.arm] if options.arm else []
+    words += [options.preset] if options.preset else []
+    chosen_words = "-".join(str(word).replace(",", "+").replace(" ", "") for word in words)
+    return f"runs/{recipe.key}-{chosen_words}-{options.protocol}-seed{options.seed}"
+
+
+def _place(out, unit, units):
+    return out if len(units) == 1 else f"{out}/models/{unit.name}"
 
 
 def _check_numbers(options):
@@ -173,10 +239,22 @@ def _check_numbers(options):
         raise OptionError(f"--dropout {options.dropout}: give a rate from 0 to below 1")
     if not 0 <= options.seed < 2**32:
         raise OptionError(f"--seed {options.seed}: give a whole number from 0 to {2**32 - 1}")
-    if options.fine_tune not in ("head", "all"):
-        raise OptionError(f"unknown --fine-tune '{options.fine_tune}' (choose from head, all)")
     if options.resume and options.overwrite:
         raise OptionError("--resume goes on with a run and --overwrite replaces it; give one of the two")
+
+
+def _check_words(options):
+    choices = {
+        "fine_tune": ("head", "all"),
+        "strategy": STRATEGIES,
+        "precision": PRECISIONS,
+        "preset": (None, *PRESETS),
+    }
+    for name, known in choices.items():
+        value = getattr(options, name)
+        if value not in known:
+            listed = ", ".join(filter(None, known))
+            raise OptionError(f"unknown --{name.replace('_', '-')} '{value}' (choose from {listed})")
 
 
 def _with_sources(data_set, sources):

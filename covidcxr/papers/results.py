@@ -130,7 +130,7 @@ def _figures(plan, records, history, scores, folder):
     place = make_folder(folder / run_folder.FIGURES)
     headline = scores.predictions.subset(plan.protocol.headline)
     block = scores.metrics["splits"][plan.protocol.headline]
-    claims = {claim.measure: claim.value for claim in plan.recipe.claims_of(plan.options.case)}
+    claims = {claim.measure: claim.value for claim in plan.recipe.claims_of(plan.unit)}
     figures.learning_curves(history, place / "learning_curves")
     figures.confusion(block["confusion_matrix"], headline.class_names, place / "confusion")
     figures.roc(
@@ -166,7 +166,7 @@ def _grid(plan, records, predictions, path, most=32):
 
     table = predictions.table
     if len(table) > most:
-        rows = np.random.default_rng([plan.options.seed, 3]).permutation(len(table))[:most]
+        rows = np.random.default_rng([plan.seed, 3]).permutation(len(table))[:most]
         table = table.iloc[np.sort(rows)]
     size = (160, 160)
     images = [resize(read_grey(records.root / name), size, "bilinear") for name in table["path"]]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from covidcxr.papers.images import monitored
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -56,7 +58,7 @@ def score(plan, records, model, history, scored_feed):
     held_out = records.where(records.table["split"] != "train")
     predictions = Predictions.from_arrays(held_out.table, names, predict_files(model, held_out.files()))
     positive = plan.recipe.positive_class
-    seed = plan.options.seed
+    seed = plan.seed
     splits = sorted(set(held_out.table["split"]))
     measured = {
         split: {
@@ -65,11 +67,11 @@ def score(plan, records, model, history, scored_feed):
         }
         for split in splits
     }
-    augmented = _augmented(plan, held_out, model, scored_feed)
+    augmented = _augmented(plan, records, model, scored_feed)
     batch = _batch(plan, augmented)
     rows = _rows(plan, history, measured[plan.protocol.headline], batch)
     document = {
-        "title": f"{plan.recipe.key}, {plan.case.title}, {plan.options.protocol} protocol",
+        "title": plan.title,
         "headline_split": plan.protocol.headline,
         "splits": measured,
         "as_published": _as_published(history, augmented, batch, positive),
@@ -78,13 +80,13 @@ def score(plan, records, model, history, scored_feed):
     return Scores(predictions, augmented, batch, document, rows)
 
 
-def _augmented(plan, held_out, model, scored_feed):
+def _augmented(plan, records, model, scored_feed):
     from covidcxr.data.batches import clear_errors
     from covidcxr.evaluation.predictions import Predictions
 
     if not plan.protocol.augment_evaluation:
         return None
-    scored = held_out.where(held_out.table["split"] == plan.protocol.headline)
+    scored = monitored(records)
     with clear_errors(scored_feed):
         probabilities = model.predict(scored_feed.dataset.map(lambda images, targets: images), verbose=0)
     return Predictions.from_arrays(scored.table, plan.data_set.class_names, probabilities)
@@ -97,7 +99,7 @@ def _batch(plan, augmented):
     size = plan.recipe.figures_batch
     if augmented is None or not size:
         return None
-    order = np.random.default_rng([plan.options.seed, 2]).permutation(len(augmented))[:size]
+    order = np.random.default_rng([plan.seed, 2]).permutation(len(augmented))[:size]
     return replace(augmented, table=augmented.table.iloc[np.sort(order)].reset_index(drop=True))
 
 
@@ -119,10 +121,20 @@ def _as_published(history, augmented, batch, positive):
 
 def _rows(plan, history, measured, batch):
     """Set the paper's numbers beside this run's: first as the paper measured, then with intervals."""
-    claims = {claim.measure: claim for claim in plan.recipe.claims_of(plan.options.case)}
+    claims = _claims(plan)
     rows = _published_rows(plan, claims, history, batch) if plan.protocol.augment_evaluation else []
     plain = {} if plan.protocol.augment_evaluation else claims
     return rows + _interval_rows(plan, plain, measured)
+
+
+def _claims(plan):
+    """Return what the paper prints of this very model on the headline split, by measure or by (measure, label)."""
+    claims = {}
+    for claim in plan.recipe.claims_of(plan.unit):
+        if claim.split in ("", plan.protocol.headline):
+            of_all = claim.label in ("", plan.recipe.positive_class)
+            claims.setdefault(claim.measure if of_all else (claim.measure, claim.label), claim)
+    return claims
 
 
 def _published_rows(plan, claims, history, batch):
@@ -158,24 +170,32 @@ def _area_of_labels(block):
 
 def _interval_rows(plan, claims, measured):
     entries = measured["intervals"]["measures"]
-    prefix = f"per_class.{plan.recipe.positive_class}."
-    rows = []
-    for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"):
-        entry = entries.get(name) or entries[prefix + name]
-        claim = claims.get(name)
-        rows.append(
-            {
-                "section": _population(plan, measured),
-                "measure": _TITLES[name],
-                "paper": claim.value if claim else None,
-                "value": entry["value"],
-                "low": entry["low"],
-                "high": entry["high"],
-                "note": claim.where if claim else "",
-                "percent": name != "roc_auc",
-            }
-        )
-    return rows
+    names = {
+        name: entries.get(name) or entries[f"per_class.{plan.recipe.positive_class}.{name}"] for name in _MAIN
+    }
+    others = {
+        key: entries[f"per_class.{key[1]}.{key[0]}"]
+        for key in claims
+        if isinstance(key, tuple) and f"per_class.{key[1]}.{key[0]}" in entries
+    }
+    return [
+        _interval_row(plan, key, entry, claims.get(key), measured)
+        for key, entry in {**names, **others}.items()
+    ]
+
+
+def _interval_row(plan, key, entry, claim, measured):
+    name, label = (key, "") if isinstance(key, str) else key
+    return {
+        "section": _population(plan, measured),
+        "measure": _TITLES.get(name, name.replace("_", " ")) + (f" of {label}" if label else ""),
+        "paper": claim.value if claim else None,
+        "value": entry["value"],
+        "low": entry["low"],
+        "high": entry["high"],
+        "note": "; ".join(filter(None, (claim.where, claim.note))) if claim else "",
+        "percent": name != "roc_auc",
+    }
 
 
 def _population(plan, measured):
@@ -183,6 +203,7 @@ def _population(plan, measured):
     return f"as they are: {measured['images']} {noun} images of {measured['patients']} patients"
 
 
+_MAIN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
 _TITLES = {
     "accuracy": "accuracy",
     "loss": "loss",

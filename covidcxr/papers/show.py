@@ -1,4 +1,4 @@
-"""Papers, their networks and their progress on the terminal."""
+"""Papers, all networks, and a run's progress, on the terminal."""
 
 import difflib
 from pathlib import Path
@@ -11,7 +11,7 @@ from covidcxr.errors import OptionError
 
 # Columns of characters that a table of networks needs, and what it gets in a file or another program.
 _NARROWEST, _FILE_WIDTH = 112, 160
-_STDERR = Console(stderr=True, highlight=False)
+_STDERR = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def step(text):
@@ -30,17 +30,6 @@ def print_list(recipes):
             ", ".join(recipe.cases),
         )
     Console().print(table)
-
-
-def print_recipe(recipe):
-    """Print a paper's recipe, its numbered deviations and its claims."""
-    console = Console(highlight=False)
-    console.print(f"[bold]{recipe.key}[/bold]: {recipe.title}\n{recipe.reference}, doi:{recipe.doi}\n")
-    for table in (_data_sets(recipe), _networks(recipe), _cases(recipe), _protocols(recipe), _claims(recipe)):
-        console.print(table)
-    console.print("\nDeviations and readings")
-    for number, text in enumerate(recipe.deviations, 1):
-        console.print(f"{number:2}. {text}")
 
 
 def print_models(paper=None, weights=None):
@@ -79,7 +68,7 @@ def print_models(paper=None, weights=None):
             _printed_inputs(network, paper),
             escape(_weights_here(network, weights)),
         )
-    console = _wide_console()
+    console = wide_console()
     console.print(table)
     console.print(
         "Input: side in pixels that the weights were published for; a paper without a number prints none. "
@@ -136,62 +125,8 @@ _REMARKS = {
 }
 
 
-def _wide_console():
+def wide_console():
+    """Return a console for tables that need room: a terminal's width, and enough of it in a file."""
     plain = Console()
     width = max(plain.width, _NARROWEST) if plain.is_terminal else _FILE_WIDTH
     return Console(highlight=False, width=width)
-
-
-def _data_sets(recipe):
-    table = Table("data set", "images per class", "from", title="Data sets (as printed)")
-    for key, data_set in recipe.data_sets.items():
-        counts = ", ".join(f"{label} {number}" for label, number in data_set.counts.items())
-        origins = ", ".join(f"{label}: {source}" for label, source in data_set.sources.items())
-        table.add_row(key, counts, origins)
-    return table
-
-
-def _networks(recipe):
-    table = Table("--model", "network", "input", "parameters", "trainable", title="Networks")
-    for key, network in recipe.networks.items():
-        size = "x".join(map(str, network.input_size))
-        table.add_row(
-            key,
-            network.title,
-            size,
-            _count(network.total_parameters),
-            _count(network.trainable_parameters),
-        )
-    return table
-
-
-def _cases(recipe):
-    table = Table(
-        "--case", "title", "--schedule", "stages", "batch", title="Cases (first schedule is the default)"
-    )
-    for key, case in recipe.cases.items():
-        for schedule, stages in case.stages.items():
-            steps = "; ".join(
-                f"{stage.name}: {stage.epochs} epochs, {stage.optimizer.name} {stage.optimizer.learning_rate:g}"
-                for stage in stages
-            )
-            table.add_row(key, case.title, schedule, steps, str(case.batch_size))
-    return table
-
-
-def _protocols(recipe):
-    table = Table("--protocol", "what it does", title="Protocols")
-    for key, protocol in recipe.protocols.items():
-        table.add_row(key, protocol.title)
-    return table
-
-
-def _claims(recipe):
-    table = Table("case", "measure", "printed", "where", "note", title="Claims")
-    for claim in recipe.claims:
-        table.add_row(claim.case, claim.measure, f"{claim.value:g}", claim.where, claim.note)
-    return table
-
-
-def _count(number):
-    return "not printed" if number is None else f"{number:,}"

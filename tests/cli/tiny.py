@@ -10,12 +10,12 @@ NAME = "tiny"
 SIDE = 32
 
 
-def build(classes, dropout):
+def build(classes, dropout, input_size):
     """Build the network."""
     import keras
 
     layers = [
-        keras.Input((SIDE, SIDE, 3)),
+        keras.Input((input_size, input_size, 3)),
         keras.layers.AveragePooling2D(8),
         keras.layers.Flatten(),
         keras.layers.Dense(classes, "softmax", name="head_probabilities"),

@@ -25,7 +25,7 @@ def test_the_split_gives_the_steps_of_the_printed_log(
         for i in range(count)
     ]
     drawn = splits.random_split(
-        Records.from_rows(rows, tmp_path), dict(RECIPE.protocols["published"].fractions), seed=0
+        Records.from_rows(rows, tmp_path), dict(RECIPE.protocols["published"].arrangement.parts), seed=0
     )
     sizes = drawn.table["split"].value_counts()
     assert int(np.ceil(sizes["train"] / CASES["B10"].batch_size)) == training_steps

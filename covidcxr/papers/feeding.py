@@ -1,0 +1,99 @@
+"""What a plan's stages read: which images under which name, in batches."""
+
+import numpy as np
+
+from covidcxr.errors import OptionError
+from covidcxr.papers.images import monitored
+
+TRAIN = "train"
+_PHASE = "phase "
+_VALIDATION_STREAM = 1
+
+
+def feeds(plan, records, loader, shard=None):
+    """Return the batches that training and validation read.
+
+    Parameters
+    ----------
+    plan : Plan
+    records : Records
+        As :class:`covidcxr.papers.images.Gatherer` gives them.
+    loader : Preprocessing
+    shard : covidcxr.data.batches.Shard, optional
+        This process' part of every batch, where several devices or processes train.
+
+    Returns
+    -------
+    covidcxr.training.stages.Feeds
+    """
+    from covidcxr.data.batches import evaluation_batches, training_batches
+    from covidcxr.training.stages import Feeds
+
+    augmentation = plan.recipe.augmentation
+
+    def training_feed(first_epoch, data):
+        images = part(records, data)
+        return training_batches(
+            images.files(),
+            one_hot(images, plan),
+            loader,
+            plan.batch_size,
+            augmentation=augmentation,
+            seed=plan.seed,
+            stream=_stream(data),
+            first_epoch=first_epoch,
+            shard=shard,
+        )
+
+    scored = monitored(records)
+    if not len(scored):
+        return Feeds(training_feed, None)
+    validation = evaluation_batches(
+        scored.files(),
+        one_hot(scored, plan),
+        loader,
+        plan.batch_size,
+        augmentation=augmentation if plan.protocol.augment_evaluation else None,
+        seed=plan.seed,
+        stream=_VALIDATION_STREAM,
+        shard=shard,
+    )
+    return Feeds(training_feed, validation)
+
+
+def part(records, data):
+    """Return the images that a stage's `data` names: ``"train"`` all training images, ``"phase 3"`` a phase's.
+
+    Raises
+    ------
+    OptionError
+        If the name is neither.
+    """
+    from covidcxr.data import splits
+
+    if data == TRAIN:
+        return records.where(records.table["split"] == TRAIN)
+    return splits.in_phase(records, _phase(data))
+
+
+def steps(plan, records):
+    """Return the batches of one epoch of each stage, by the name of what it reads."""
+    sizes = {stage.data: len(part(records, stage.data)) for stage in plan.stages}
+    return {data: -(-size // plan.batch_size) for data, size in sizes.items()}
+
+
+def one_hot(records, plan):
+    """Return the labels as float32 rows (n, classes) in the order of the data set's class names."""
+    names = np.array(plan.data_set.class_names)
+    return (records.table["label"].to_numpy()[:, None] == names[None, :]).astype(np.float32)
+
+
+def _phase(data):
+    number = data.removeprefix(_PHASE)
+    if number == data or not number.isdecimal():
+        raise OptionError(f"a stage reads '{data}': its data must be 'train' or 'phase' with a number")
+    return int(number)
+
+
+def _stream(data):
+    return 0 if data == TRAIN else _VALIDATION_STREAM + _phase(data)
