@@ -152,6 +152,7 @@ def test_a_run_is_not_overwritten_by_accident(run, data, capsys):
     assert (run / "model.h5").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(data, tmp_path):
     for name in ("one", "two"):
         assert train(data, tmp_path / name, "--epochs", "1") == 0

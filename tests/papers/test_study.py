@@ -73,6 +73,7 @@ def test_every_model_has_its_row_and_its_folder(builds, capsys):
     assert "95.08 %" not in capsys.readouterr().out, "a claim of another case has no place here"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_rows_and_goes_on(builds):
     assert train("--out", "whole") == 0
     builds["second"].faults.append(KeyboardInterrupt())
@@ -105,6 +106,7 @@ def test_a_run_of_which_nothing_comes_is_an_error(builds, tmp_path, capsys):
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_overwriting_clears_a_run_of_several_models_and_nothing_else(builds):
     assert train("--out", "run") == 0
     assert train("--out", "run") == 2
