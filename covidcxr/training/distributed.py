@@ -14,6 +14,7 @@ Three things differ, as they must:
 """
 
 import contextlib
+import re
 
 import keras
 import tensorflow as tf
@@ -47,31 +48,28 @@ def fit(strategy, model, training, validation, *, steps_per_epoch, initial_epoch
     ------
     OptionError
         If the optimiser clips gradients: it would clip each replica's part before they are summed.
-    CovidcxrError
-        If another worker was lost.
     """
-    with lost_workers():
-        replicas = _Replicas(strategy, model)
-        calls = keras.callbacks.CallbackList(
-            list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
-        )
-        model.stop_training = False
-        stream = iter(training.dataset)
-        logs = {}
-        calls.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            calls.on_epoch_begin(epoch)
-            replicas.part_noise()
-            logs = _train_epoch(replicas, stream, training.shard, steps_per_epoch, calls)
-            replicas.share_statistics()
-            if validation is not None:
-                scores = _evaluate(replicas, validation, calls)
-                logs = {**logs, **{f"val_{name}": value for name, value in scores.items()}}
-            calls.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-        calls.on_train_end(logs)
-        return model.history
+    replicas = _Replicas(strategy, model)
+    calls = keras.callbacks.CallbackList(
+        list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps_per_epoch, verbose=0
+    )
+    model.stop_training = False
+    stream = iter(training.dataset)
+    logs = {}
+    calls.on_train_begin()
+    for epoch in range(initial_epoch, epochs):
+        calls.on_epoch_begin(epoch)
+        replicas.part_noise()
+        logs = _train_epoch(replicas, stream, training.shard, steps_per_epoch, calls)
+        replicas.share_statistics()
+        if validation is not None:
+            scores = _evaluate(replicas, validation, calls)
+            logs = {**logs, **{f"val_{name}": value for name, value in scores.items()}}
+        calls.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    calls.on_train_end(logs)
+    return model.history
 
 
 @contextlib.contextmanager
@@ -85,8 +83,9 @@ def lost_workers():
     try:
         yield
     except _LOST as error:
-        # What comes before it in braces is the name of a node of a graph.
-        reason = (error.message.split("}}")[-1].strip().splitlines() or [type(error).__name__])[0]
+        # Names of graph nodes, in double braces, mean nothing to a reader.
+        message = re.sub(r"\{\{.*?\}\}", "", error.message).strip()
+        reason = (message.splitlines() or [type(error).__name__])[0]
         raise CovidcxrError(
             f"another worker of this run was lost; start all workers again with --resume "
             f"(TensorFlow: {reason[:200]})"

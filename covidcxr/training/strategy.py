@@ -51,13 +51,18 @@ class Placement:
         """Build, load and compile models, and make their optimisers, for this placement inside the block.
 
         Keras' global dtype policy is `precision` meanwhile, and is restored after it.
+
+        Raises
+        ------
+        CovidcxrError
+            If another worker of the run was lost: workers exchange the values of new variables too.
         """
         import keras
 
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.precision)
         try:
-            with self.strategy.scope() if self.strategy else contextlib.nullcontext():
+            with self._guard(), self.strategy.scope() if self.strategy else contextlib.nullcontext():
                 yield
         finally:
             keras.config.set_dtype_policy(before)
@@ -89,16 +94,17 @@ class Placement:
         if self.strategy is not None:
             from covidcxr.training import distributed
 
-            return distributed.fit(
-                self.strategy,
-                model,
-                training,
-                validation,
-                steps_per_epoch=steps_per_epoch,
-                initial_epoch=initial_epoch,
-                epochs=epochs,
-                callbacks=callbacks,
-            )
+            with self._guard():
+                return distributed.fit(
+                    self.strategy,
+                    model,
+                    training,
+                    validation,
+                    steps_per_epoch=steps_per_epoch,
+                    initial_epoch=initial_epoch,
+                    epochs=epochs,
+                    callbacks=callbacks,
+                )
         return model.fit(
             training.dataset,
             validation_data=validation.dataset if validation else None,
@@ -139,6 +145,13 @@ class Placement:
             "devices": self._devices(),
             "precision": self.precision,
         }
+
+    def _guard(self):
+        if self.name != "multiworker":
+            return contextlib.nullcontext()
+        from covidcxr.training.distributed import lost_workers
+
+        return lost_workers()
 
     def _devices(self):
         import tensorflow as tf

@@ -216,7 +216,8 @@ def _last_words(log):
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    words = (errors or lines or ["it printed nothing"])[-1].removeprefix("covidcxr: error: ")
+    rest = [f"its last line: {line}" for line in lines] or ["it printed nothing"]
+    words = (errors or rest)[-1].removeprefix("covidcxr: error: ")
     return "".join(c if c.isprintable() else " " for c in words)[:_LONGEST_LINE]
 
 

@@ -31,17 +31,20 @@ RAGGED = {"images": 17, "batch_size": 8}
 EXACT = [
     RAGGED,
     {**RAGGED, "optimizer": "legacy_nadam"},
+    {**RAGGED, "kind": "regularised"},
+    {"images": 3, "batch_size": 1},
+]
+MIRRORED_EXACT = [
+    *EXACT,
     {**RAGGED, "optimizer": "legacy_rmsprop"},
     {**RAGGED, "optimizer": "adam"},
-    {**RAGGED, "kind": "regularised"},
     {"images": 16, "batch_size": 8},
     {"images": 16, "batch_size": 5},
-    {"images": 3, "batch_size": 1},
 ]
 ROUNDED = [{**RAGGED, "precision": precision} for precision in ("mixed_bfloat16", "mixed_float16")]
 NOISY = {**RAGGED, "kind": "noisy"}
+# The last goes on from a file after its first epoch.
 REPEATED = [NOISY, NOISY, {**NOISY, "cut": 1}]
-RUNS = [*EXACT, *ROUNDED, *REPEATED]
 
 
 def named(runs):
@@ -68,15 +71,15 @@ def start_two_workers(place, folder, runs):
 def finish(place, name, processes):
     try:
         for process in processes:
-            assert process.wait(timeout=110) == 0, (place / f"{name}.log").read_text()
+            assert process.wait(timeout=240) == 0, (place / f"{name}.log").read_text()
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
-def results(place, name):
-    return [dict(np.load(place / f"{name}-{number}.npz")) for number in range(len(RUNS))]
+def results(place, name, runs):
+    return [dict(np.load(place / f"{name}-{number}.npz")) for number in range(len(runs))]
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +95,17 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory, folder):
     place = tmp_path_factory.mktemp("mirrored")
-    finish(place, "two", [start(place, folder, "two", "mirrored", RUNS, logical_cpus=2)])
-    return results(place, "two"), json.loads((place / "two.json").read_text())
+    runs = [*MIRRORED_EXACT, *ROUNDED, *REPEATED]
+    finish(place, "two", [start(place, folder, "two", "mirrored", runs, logical_cpus=2)])
+    return results(place, "two", runs), json.loads((place / "two.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def multiworker(tmp_path_factory, folder):
     place = tmp_path_factory.mktemp("multiworker")
-    finish(place, "worker0", start_two_workers(place, folder, RUNS))
-    return results(place, "worker0")
+    runs = [*EXACT, ROUNDED[-1], *REPEATED]
+    finish(place, "worker0", start_two_workers(place, folder, runs))
+    return results(place, "worker0", runs)
 
 
 def differences(run, result, folder):
@@ -114,9 +119,9 @@ def differences(run, result, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(EXACT)), ids=named(EXACT))
+@pytest.mark.parametrize("number", range(len(MIRRORED_EXACT)), ids=named(MIRRORED_EXACT))
 def test_two_devices_of_one_machine_train_as_one(number, mirrored, folder):
-    assert max(differences(EXACT[number], mirrored[0][number], folder)) < 1e-6
+    assert max(differences(MIRRORED_EXACT[number], mirrored[0][number], folder)) < 1e-6
 
 
 @pytest.mark.slow
@@ -126,10 +131,10 @@ def test_two_workers_train_as_one_device(number, multiworker, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(ROUNDED)), ids=named(ROUNDED))
-def test_mixed_precision_trains_as_on_one_device_but_for_its_rounding(number, mirrored, multiworker, folder):
-    for found in (mirrored[0], multiworker):
-        assert max(differences(ROUNDED[number], found[len(EXACT) + number], folder)) < 2e-3
+def test_mixed_precision_trains_as_on_one_device_but_for_its_rounding(mirrored, multiworker, folder):
+    for run, found in zip(ROUNDED, mirrored[0][len(MIRRORED_EXACT) :], strict=False):
+        assert max(differences(run, found, folder)) < 2e-3
+    assert max(differences(ROUNDED[-1], multiworker[len(EXACT)], folder)) < 2e-3
 
 
 @pytest.mark.slow
@@ -170,7 +175,7 @@ def test_a_placement_on_two_devices_describes_itself(mirrored):
 def test_when_a_worker_is_killed_the_other_says_so_and_ends(tmp_path, folder):
     chief, other = start_two_workers(tmp_path, folder, [{"epochs": 10**6, "die_after": 2}])
     try:
-        assert other.wait(timeout=60) == -9
+        assert other.wait(timeout=240) == -9
         began = time.monotonic()
         assert chief.wait(timeout=60) == 1
         assert time.monotonic() - began < 60

@@ -102,7 +102,7 @@ def test_a_killed_worker_is_named_with_its_signal_and_its_log_in_the_run_folder(
     killed = "os.kill(os.getpid(), 9)"
     assert launch([SLEEP, killed, "--out", "run"], 2, place / "run") == 128 + 9
     line = capfd.readouterr().err
-    assert "worker 1 ended with signal SIGKILL (output of 1; log: " in line
+    assert "worker 1 ended with signal SIGKILL (its last line: output of 1; log: " in line
     assert str(place / "run/logs/worker-1.log") in line
     assert not list((place / "temporary").iterdir())
 
