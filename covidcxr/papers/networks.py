@@ -120,13 +120,12 @@ def facts(plan, model):
 
     trainable, frozen = trainable_counts(model)
     body = [layer for layer in model.layers if not is_head(layer)]
-    # From the input on, as long as nothing learns: layers without weights count where they stand in between.
-    first = next((place for place, layer in enumerate(body) if layer.trainable_weights), len(body))
     return {
         "backbone": plan.network.backbone,
         "parameters": trainable + frozen,
         "trainable": trainable,
-        "frozen_layers": first,
+        # By their flag, not by their weights: yin2020 counts layers that have none where it freezes them.
+        "frozen_layers": sum(not layer.trainable for layer in body),
     }
 
 
