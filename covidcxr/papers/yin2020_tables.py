@@ -59,6 +59,8 @@ TABLE5 = {
     "densenet121": (224, 4.4, 62.5),
 }
 _CLASSES_OF_C = 3
+# Column, mark, colour (Okabe and Ito's) and line of Fig. 6.
+_MARKS = (("Validation", "^", "#D55E00", "--"), ("Test", "o", "#0072B2", "-"))
 _BACTERIAL_TWICE = "the table names Bacterial twice; the second is viral"
 _NOTES = {
     ("nasnetmobile", "B", "val"): "63 of 64 or 126 of 128; no share of 120 images",
@@ -180,7 +182,7 @@ def figure5(results, models):
             rows.append((f"CXR {case}", name, *counts, title))
     predicted = [f"predicted {name}" for name in CLASSES.values()]
     headings = ["Dataset", "True class", *predicted, "Model"]
-    return pd.DataFrame(rows, columns=headings).astype(dict.fromkeys(predicted, "Int64"))
+    return pd.DataFrame(rows, columns=headings).astype(dict.fromkeys(predicted, float))
 
 
 def draw_figure5(table, path):
@@ -260,7 +262,7 @@ def table5(results, models):
             cells = (int(found.loc[key, "frozen_layers"]), round(millions, 3), round(percent, 1))
         rows.append((MODELS[key][0], *cells))
     headings = ["Models", "Number of layers frozen", "Trainable parameters (M)", "% of total parameters"]
-    return pd.DataFrame(rows, columns=headings).astype({headings[1]: "Int64"})
+    return pd.DataFrame(rows, columns=headings).astype(dict.fromkeys(headings[1:], float))
 
 
 def figure6(results, models):
@@ -295,7 +297,7 @@ def draw_figure6(table, path):
     Parameters
     ----------
     table : pandas.DataFrame
-        As :func:`figure6` makes it.
+        As :func:`figure6` makes it. Each network has a panel of its own, where the paper has a colour.
     path : path-like
         Without an ending: PNG and SVG are written.
 
@@ -307,16 +309,26 @@ def draw_figure6(table, path):
 
     @figures._styled
     def drawn():
-        figure = figures._figure(7.2, 4.2)
-        axes = figure.subplots()
-        titles = [title for title, _ in MODELS.values()]
-        colours = dict(zip(titles, (*figures.COLOURS, figures.GREY), strict=True))
-        for title, points in table.groupby("Models", sort=False):
-            _points(axes, points, title, colours[title])
-        axes.set(xlabel="trainable parameters of the backbone (millions)", ylabel="accuracy (%)")
-        axes.set_title("" if len(table) else "CXR C: not trained")
-        if len(table):
-            figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+        figure = figures._figure(9.0, 4.8)
+        grid = figure.subplots(2, 4, sharex=True, sharey=True).ravel()
+        for axes, (title, _) in zip(grid, MODELS.values(), strict=True):
+            points = table[table["Models"] == title]
+            axes.set_title(title if len(points) else f"{title}: not trained")
+            for column, mark, colour, line in _MARKS:
+                axes.plot(
+                    points["Trainable parameters (M)"],
+                    points[column],
+                    marker=mark,
+                    color=colour,
+                    ls=line,
+                    lw=0.8,
+                    label=column.lower(),
+                )
+        figure.supxlabel("trainable parameters of the backbone (millions)", fontsize=9)
+        figure.supylabel("accuracy (%)", fontsize=9)
+        figure.legend(
+            *grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False
+        )
         return figures._save(figure, path)
 
     return drawn()
@@ -365,7 +377,8 @@ def _frozen():
 def _of_case_c():
     for model in TABLE5:
         for split in ("val", "test"):
-            yield Claim("C", "accuracy", 1.0, "section 7", model=model, arm=PRINTED, split=split)
+            note = "the text names no network; these are Table 5's"
+            yield Claim("C", "accuracy", 1.0, "section 7", note, model=model, arm=PRINTED, split=split)
 
 
 def _scored(results, models):
@@ -426,26 +439,12 @@ def _matrix(axes, counts, title):
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="predicted class", ylabel="true class", xlim=(-0.5, 3.5), ylim=(3.5, -0.5))
-    if counts.isna().to_numpy().any():
-        return
+    axes.set(xlabel="predicted class", ylabel="true class")
+    # Drawn where nothing was trained too: it gives both panels the same shape.
     matrix = counts.to_numpy(dtype=float)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shares = np.nan_to_num(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        text = f"{matrix[row, column]:,.0f}"
-        axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else "black")
-
-
-def _points(axes, points, title, colour):
-    for column, mark in (("Validation", "^"), ("Test", "o")):
-        axes.plot(
-            points["Trainable parameters (M)"],
-            points[column],
-            ls=":",
-            lw=0.8,
-            marker=mark,
-            mfc="none" if column == "Validation" else colour,
-            color=colour,
-            label=f"{title}, {column.lower()}",
-        )
+    for (row, column), count in np.ndenumerate(matrix):
+        text = "" if np.isnan(count) else f"{count:,.0f}"
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
