@@ -35,7 +35,7 @@ def launch(arguments, count, folder=None):
     The first is the chief: its output goes where this process's goes. What the others print is kept in a log
     each. They share the machine's cores evenly and leave its GPUs alone: several workers on one machine are no
     faster than one, and for its GPUs there is the strategy `mirrored`. When one worker fails, or this process
-    is interrupted or terminated, all are ended.
+    is interrupted or terminated, all are ended, and one line on standard error says why.
 
     Parameters
     ----------
@@ -70,11 +70,18 @@ def launch(arguments, count, folder=None):
                 crew.append(_start(arguments, number, environment, place))
             failed = _wait(crew, received)
         finally:
-            _end(crew, received[0] if received else signal.SIGTERM)
+            _end(crew)
     logs = _keep_logs(crew, place, folder, failed is not None)
     if received:
         return 128 + received[0]
-    return _report(failed, logs, _resume_command(arguments, count)) if failed else 0
+    if failed is None:
+        return 0
+    # A user's mistake leaves nothing to go on with, but where training had begun.
+    begun = folder is not None and (Path(folder) / "checkpoint").is_dir()
+    hint = (
+        f"; to go on: {_resume_command(arguments, count)}" if failed.process.returncode != 2 or begun else ""
+    )
+    return _report(failed, logs, hint)
 
 
 @dataclass(frozen=True)
@@ -162,10 +169,11 @@ def _wait(crew, received):
     return None
 
 
-def _end(crew, number):
+def _end(crew):
     """End the workers that still run; leave none behind."""
     for worker in crew:
-        _send(worker.process, number)
+        # Not SIGTERM: TensorFlow's workers take it for a notice that their machine will be wanted, and go on.
+        _send(worker.process, signal.SIGINT)
     deadline = time.monotonic() + _GRACE_SECONDS
     for worker in crew:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -195,16 +203,18 @@ def _keep_logs(crew, place, folder, failed):
     return home
 
 
-def _report(failed, logs, resume):
+def _report(failed, logs, hint):
     code = failed.process.returncode
+    if code == 2 and failed.log is None:
+        # The chief has said in a line of its own what is to be mended.
+        return code
     how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
     words = "see above"
     if failed.log is not None:
         log = logs / failed.log.name
         words = f"{_last_words(log)}; log: {log}"
     print(
-        f"covidcxr: error: worker {failed.number} ended with {how} ({words}); the others were ended; "
-        f"to go on: {resume}",
+        f"covidcxr: error: worker {failed.number} ended with {how} ({words}); the others were ended{hint}",
         file=sys.stderr,
         flush=True,
     )

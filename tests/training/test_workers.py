@@ -28,7 +28,10 @@ print(f"output of {index}", flush=True)
 for other in range(len(config["cluster"]["worker"])):
     while not os.path.exists(f"record-{other}.json"):
         time.sleep(0.01)
-exec(sys.argv[2 + index])
+try:
+    exec(sys.argv[2 + index])
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 SLEEP = "time.sleep(60)"
 
@@ -114,6 +117,20 @@ def test_the_chief_that_fails_has_said_why(place, capfd):
     assert second.startswith("covidcxr: error: worker 0 ended with exit code 1 (see above); ")
 
 
+def test_a_mistake_that_the_chief_has_named_is_not_named_again(place, capfd):
+    assert launch(["sys.exit(print('covidcxr: error: no data', file=sys.stderr) or 2)", SLEEP], 2) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["covidcxr: error: no data"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_going_on_is_proposed_where_there_is_something_to_go_on_with(begun, place, capfd):
+    if begun:
+        (place / "run" / "checkpoint").mkdir(parents=True)
+    assert launch([SLEEP, "sys.exit(2)", "--out", "run"], 2, place / "run") == 2
+    assert ("--out run --workers 2 --resume" in capfd.readouterr().err) == begun
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_passed_on_and_leaves_no_process(number, code, place, capfd):
     def send():
@@ -122,18 +139,18 @@ def test_a_signal_is_passed_on_and_leaves_no_process(number, code, place, capfd)
         os.kill(os.getpid(), number)
 
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    note = "open('noted-%d' % index, 'w').close()"
-    patient = f"import signal; signal.signal({int(number)}, lambda *_: ({note}, sys.exit(0))); {SLEEP}"
+    # What stands around a worker's training is left in order, as by Ctrl-C.
+    tidy = f"import contextlib; s = contextlib.ExitStack(); s.callback(open, 'tidied', 'w')\nwith s: {SLEEP}"
     threading.Thread(target=send, daemon=True).start()
-    # The second worker has no handler of its own.
-    assert launch([patient, SLEEP], 2) == code
+    assert launch([tidy, SLEEP], 2) == code
+    assert (place / "tidied").exists()
     assert not any(running(record["pid"]) for record in records(place, 2))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 
 def test_a_worker_that_does_not_listen_is_killed(place, monkeypatch, capfd):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.3)
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w').close(); {SLEEP}"
+    deaf = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); open('deaf', 'w').close(); {SLEEP}"
     fails = "[time.sleep(0.01) for _ in iter(lambda: os.path.exists('deaf'), True)]; sys.exit(3)"
     assert launch([deaf, fails], 2) == 3
     assert not any(running(record["pid"]) for record in records(place, 2))
