@@ -40,17 +40,15 @@ _OURS = (
     MODELS,
     MODEL_LIST,
     TABLES,
-    GENERATED,
     # The last to be removed: what it stands beside is a run's.
     CONFIG,
 )
-# Phantom images may stay from one run to the next: they are checked when they are used again.
+# Phantom and generated images may stay from one run to the next: they are checked when they are used again.
 _HARMLESS = "phantom"
 _INSIDE = {
     CHECKPOINT: ("epoch-*.keras", "best.weights.h5", "state.json"),
     LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
     TABLES: ("*.csv", "*.png", "*.svg"),
-    GENERATED: ("**/*.png", "**/*.csv", "**/*.json", "**/*.keras", "**/*.h5"),
 }
 _NEEDED = ("paper", "options", "command", "environment")
 
@@ -94,12 +92,11 @@ def check_place(folder, records):
         If a folder above it, below the root of the images, holds some of them.
     """
     root = os.path.realpath(records.root)
+    # What the run itself generated lies in its folder, and is known by its place there.
+    given = records.table["path"][records.table["source"] != GENERATED]
     inside = os.path.relpath(os.path.realpath(folder), root)
     for parent in list(Path(inside).parents)[:-1]:
-        if (
-            parent.parts[0] != os.pardir
-            and records.table["path"].str.startswith(f"{parent.as_posix()}/").any()
-        ):
+        if parent.parts[0] != os.pardir and given.str.startswith(f"{parent.as_posix()}/").any():
             raise OutputError(
                 f"{folder}: lies among the images of {records.root / parent}; choose a folder outside with --out"
             )
@@ -157,7 +154,7 @@ def _is_leftover(name):
 
 
 def _is_harmless(name):
-    return name == _HARMLESS or name.startswith(f"{_HARMLESS}-")
+    return name in (_HARMLESS, GENERATED) or name.startswith(f"{_HARMLESS}-")
 
 
 def _clear(folder):
