@@ -311,7 +311,9 @@ def test_the_augmentation_is_that_of_table_2_and_the_authors_generator():
     assert AUGMENTATION.brightness_range is None
 
 
-@pytest.mark.parametrize("model", RECIPE.networks)
+@pytest.mark.parametrize(
+    "model", ["xception", "resnet50v2", pytest.param("concatenated", marks=pytest.mark.slow)]
+)
 def test_every_network_can_be_built_small(model):
     plan = plan_of(1, model=model, preset="smoke")
     side = plan.network.input_size[0]
