@@ -105,7 +105,7 @@ def sample(plan, records, folder, number=16):
     from covidcxr.data.sources import phantom
 
     if str(plan.options.data) == "phantom":
-        each = -(-number // len(plan.data_set.counts))
+        each = max(1, number // len(plan.data_set.counts))
         counts = {label: min(each, there) for label, there in plan.data_set.counts.items()}
         rendered = phantom.write(folder, counts, seed=plan.options.seed)
         return rendered.with_columns(split="train")

@@ -11,8 +11,8 @@ from covidcxr.papers import show
 _GIB, _MIB = 1 << 30, 1 << 20
 _HOW = (
     "Time: an estimate. Steps were timed on noise, on one device, without a first one that compiles; reading on up "
-    "to 16 of the images. The slower of the two counts, for training and for what is scored after each epoch; "
-    "building, the scores of the finished model and figures are not in it."
+    "to 16 of the images. Of training and of what is scored after each epoch, both count, or with a graphics card the "
+    "slower of the two; building, the scores of the finished model and figures are not in it."
 )
 
 
@@ -23,7 +23,8 @@ def print_page(dry):
     console = show.wide_console()
     console.print(dry.title, style="bold", markup=False)
     for caption, frame in _tables(dry):
-        table = Table(title=caption, title_justify="left")
+        console.print(caption, style="italic", markup=False)
+        table = Table()
         for column in frame:
             numbers = pd.api.types.is_numeric_dtype(frame[column])
             table.add_column(escape(str(column)), justify="right" if numbers else "left")

@@ -182,10 +182,10 @@ class _Describer:
             return float("nan")
         read = self._reading[_reading_key(plan)]
         scored = self._scored[_images_key(plan)]
-        scoring = scored * max(read, cost.scoring / plan.batch_size)
+        scoring = scored * dry_costs.together(read, cost.scoring / plan.batch_size)
         seconds = 0
         for stage, mode in zip(plan.stages, dry_costs.trained(plan.stages), strict=True):
-            image = max(read, cost.step[mode] / plan.batch_size)
+            image = dry_costs.together(read, cost.step[mode] / plan.batch_size)
             seconds += stage.epochs * (self._size(plan, stage) * image + scoring)
         return seconds
 
