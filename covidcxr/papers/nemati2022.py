@@ -121,7 +121,7 @@ PROTOCOLS = protocols()
 DEVIATIONS = (
     (
         "The images are seeded draws, of 180 COVID-19 images and of as many normals: the paper names no files. "
-        "Its 180 images of 118 patients are all that the source then had; today it has more."
+        "Its 180 images of 118 patients are those of an earlier, smaller state of the source."
     ),
     (
         "'Normalised' is read as the range that each network's own ImageNet weights expect "
