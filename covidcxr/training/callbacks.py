@@ -1,4 +1,4 @@
-"""Keras callbacks of every run: repeatable dropout, epoch records, TensorBoard, progress."""
+"""Keras callbacks of every run: repeatable noise, epoch records, TensorBoard, progress."""
 
 import time
 
@@ -6,6 +6,10 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from covidcxr.training.logs import EventLogs
+
+LOGS = "logs"
 
 
 def stage_callbacks(stage, number, checkpoints, seed):
@@ -19,12 +23,15 @@ def stage_callbacks(stage, number, checkpoints, seed):
     checkpoints : covidcxr.training.checkpoints.Checkpoints
     seed : int
     """
-    logs = str(checkpoints.folder / "logs")
-    return [
-        RepeatableNoise(seed),
-        *([keras.callbacks.TensorBoard(log_dir=logs, write_graph=False)] if checkpoints.writes else []),
-        EpochRecord(stage, number, checkpoints),
-    ]
+    always = [RepeatableNoise(seed), EpochRecord(stage, number, checkpoints)]
+    # Logs come last: an epoch that they have and the checkpoint has not would be there twice after resuming.
+    return [*always, EpochLogs(number, checkpoints)] if checkpoints.writes else always
+
+
+def complete_logs(checkpoints):
+    """Write what TensorBoard's event files lack of the finished epochs: a run may be killed before it does."""
+    if checkpoints.writes:
+        EventLogs(checkpoints.folder / LOGS).complete(checkpoints.finished)
 
 
 class RepeatableNoise(keras.callbacks.Callback):
@@ -97,6 +104,31 @@ class EpochRecord(keras.callbacks.Callback):
     def _set_rate(self, rate):
         if rate is not None:
             self.model.optimizer.learning_rate = rate
+
+
+class EpochLogs(keras.callbacks.Callback):
+    """Write every finished epoch to TensorBoard's event files in `logs/`.
+
+    Parameters
+    ----------
+    number, checkpoints
+        See :func:`stage_callbacks`.
+    """
+
+    def __init__(self, number, checkpoints):
+        super().__init__()
+        self.number = number
+        self.checkpoints = checkpoints
+        self._events = EventLogs(checkpoints.folder / LOGS)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the epoch."""
+        iterations = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._events.write(self.checkpoints.rows(self.number)[-1], iterations)
+
+    def on_train_end(self, logs=None):
+        """Close the files."""
+        self._events.close()
 
 
 class EpochProgress(keras.callbacks.Callback):

@@ -151,9 +151,9 @@ class Checkpoints:
         return stopped or len(self.rows(stage)) >= epochs
 
     @property
-    def done(self):
-        """How many epochs are finished, of all stages."""
-        return len(self._rows)
+    def finished(self):
+        """The finished epochs of all stages, as rows of the history."""
+        return list(self._rows)
 
     def history(self):
         """Return the finished epochs as a table."""

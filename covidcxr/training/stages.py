@@ -169,10 +169,10 @@ def run_stages(
     checkpoints = Checkpoints(folder, keep, monitor, writes=placement.is_chief)
     run = _Run(model, tuple(stages), feeds, seed, placement, checkpoints, tuple(callbacks))
     if resume and checkpoints.exist():
-        with placement.scope():
-            checkpoints.restore(model, [stage.epochs for stage in stages], run.prepare)
-    for number in range(len(stages)):
-        run.carry_out(number)
+        run.resume()
+    for number, stage in enumerate(stages):
+        if not checkpoints.has_ended(number, stage.epochs):
+            _run_stage(run, number)
     with placement.scope():
         checkpoints.load_kept_weights(model)
     return model, checkpoints.history()
@@ -188,6 +188,14 @@ class _Run:
     checkpoints: Checkpoints
     callbacks: tuple
 
+    def resume(self):
+        """Bring model and logs back to the last finished epoch."""
+        from covidcxr.training.callbacks import complete_logs
+
+        with self.placement.scope():
+            self.checkpoints.restore(self.model, [stage.epochs for stage in self.stages], self.prepare)
+        complete_logs(self.checkpoints)
+
     def prepare(self, number):
         """Compile the model as it is compiled in a stage, with an optimiser that has its variables."""
         from covidcxr.models.freezing import unfreeze_all
@@ -199,32 +207,25 @@ class _Run:
         self.model.compile(optimizer=compiled.optimizer.build(), loss=compiled.loss, metrics=["accuracy"])
         self.model.optimizer.build(self.model.trainable_variables)
 
-    def carry_out(self, number):
-        """Train one stage, or what is left of it."""
-        stage, done = self.stages[number], len(self.checkpoints.rows(number))
-        if self.checkpoints.has_ended(number, stage.epochs):
-            return
-        if not done and stage.optimizer is not None:
-            with self.placement.scope():
-                self.prepare(number)
-        self._fit(number, self.checkpoints.done, self.checkpoints.done - done + stage.epochs)
 
-    def _fit(self, number, epoch, last):
-        from covidcxr.data.batches import clear_errors
-        from covidcxr.training.callbacks import stage_callbacks
+def _run_stage(run, number):
+    """Train one stage, or what is left of it."""
+    from covidcxr.data.batches import clear_errors
+    from covidcxr.training.callbacks import stage_callbacks
 
-        training = self.feeds.training(epoch, self.stages[number].data)
-        validation = self.feeds.validation
-        with clear_errors(training, *([validation] if validation else [])):
-            self.placement.fit(
-                self.model,
-                training,
-                validation,
-                steps_per_epoch=training.steps,
-                initial_epoch=epoch,
-                epochs=last,
-                callbacks=[
-                    *stage_callbacks(self.stages[number], number, self.checkpoints, self.seed),
-                    *self.callbacks,
-                ],
-            )
+    stage, finished = run.stages[number], len(run.checkpoints.finished)
+    begun = len(run.checkpoints.rows(number))
+    if not begun and stage.optimizer is not None:
+        with run.placement.scope():
+            run.prepare(number)
+    training, validation = run.feeds.training(finished, stage.data), run.feeds.validation
+    with clear_errors(training, *([validation] if validation else [])):
+        run.placement.fit(
+            run.model,
+            training,
+            validation,
+            steps_per_epoch=training.steps,
+            initial_epoch=finished,
+            epochs=finished - begun + stage.epochs,
+            callbacks=[*stage_callbacks(stage, number, run.checkpoints, run.seed), *run.callbacks],
+        )
