@@ -1,6 +1,6 @@
 """The images of a run, counted before it: the real draw and split, but nothing rendered, generated or kept."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -39,15 +39,27 @@ class CountingGatherer(Gatherer):
         return replace(records.with_columns(group=groups.to_numpy()), notes=(*records.notes, _UNLINKED))
 
     def _split(self, records, plan):
-        if plan.options.split or plan.recipe.enlargement is None:
-            return super()._split(records, plan)
-        arranged = plan.protocol.arrangement
-        if not plan.arm.generated:
-            return arranged(records, plan)
-        times = plan.recipe.enlargement.times
-        if plan.protocol.enlarge == "everything":
-            return arranged(_multiplied(records, times), plan)
-        return _multiplied(arranged(records, plan), times, only="train")
+        if plan.recipe.enlargement is not None:
+            counted = _Enlargement(plan.recipe.enlargement.times)
+            plan = replace(plan, recipe=replace(plan.recipe, enlargement=counted))
+        return super()._split(records, plan)
+
+
+@dataclass(frozen=True)
+class _Enlargement:
+    """Stands in for the networks that generate images (see :class:`covidcxr.papers.enlargement.DCGANEnlargement`)."""
+
+    times: int
+
+    def __call__(self, records, plan, folder, say=None):
+        """Return as many images as would be generated, of which there are none."""
+        counts = records.table["label"].value_counts().sort_index()
+        rows = [
+            {"path": name, "label": label, "patient_id": f"{GENERATED}-{name}", "source": GENERATED}
+            for label, number in counts.items()
+            for name in (f"{label}/{image:05d}.png" for image in range(1, (self.times - 1) * number + 1))
+        ]
+        return Records.from_rows(rows, folder / GENERATED)
 
 
 def count(plan, records):
@@ -137,13 +149,3 @@ def _stand_ins(folder, counts, seed):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / name), noise.integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8))
     return Records.from_rows(rows, folder)
-
-
-def _multiplied(records, times, only=None):
-    """Return the records with `times` - 1 generated images for each (of the split `only`)."""
-    own = records.table if only is None else records.table[records.table["split"] == only]
-    copies = [
-        own.assign(path=[f"{GENERATED}-{copy}/{path}" for path in own["path"]], source=GENERATED)
-        for copy in range(1, times)
-    ]
-    return replace(records, table=pd.concat([records.table, *copies], ignore_index=True))
