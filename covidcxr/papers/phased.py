@@ -154,12 +154,11 @@ def select(records, plan, pools):
     splits.require_classes(records, sorted(data_set.counts))
     bare = replace(records, exclusions=(), notes=())
     parts = []
-    for label, mask, number in _wanted(bare, pools, data_set.counts):
-        parts.append(
-            selection.draw(
-                bare.where(mask), {label: number}, data_set.sources, seed=plan.seed, screen=_screen(plan)
-            )
-        )
+    for pool, mask, number in _wanted(bare, pools, data_set.counts):
+        first = isinstance(pool, Shared) and mask.any() and (bare.table["source"][mask] == pool.source).all()
+        source = pool.source if first else data_set.sources.get(pool.label)
+        options = {"seed": plan.seed, "screen": _screen(plan)}
+        parts.append(selection.draw(bare.where(mask), {pool.label: number}, {pool.label: source}, **options))
     drawn = concat(parts)
     return replace(drawn, exclusions=records.exclusions + drawn.exclusions, notes=records.notes + drawn.notes)
 
@@ -212,7 +211,7 @@ def _screen(plan):
 
 
 def _wanted(records, pools, counts):
-    """Yield label, rows and number of images of each pool that is at hand."""
+    """Yield each pool that is at hand, its rows and the number of images to draw of them."""
     labels = records.table["label"].to_numpy(dtype=object)
     first = _first_set(records, pools)
     for pool in pools:
@@ -225,7 +224,7 @@ def _wanted(records, pools, counts):
             continue
         else:
             number = counts[pool.label]
-        yield pool.label, rows, number
+        yield pool, rows, number
 
 
 def _first_set(records, pools):

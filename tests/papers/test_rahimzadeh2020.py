@@ -231,6 +231,7 @@ def test_the_images_at_hand_are_drawn_from_the_papers_sources(shared, unscreened
     assert of_phase(done, 1)["normal"] == round(250 * 2000 / 8851)
     assert splits.check(done) == []
     assert any("129 images, where the paper has 6012" in note for note in done.notes)
+    assert not any("taken from" in note for note in done.notes)
     assert any("its numbers in proportion over 8 phases" in note for note in done.notes)
 
 
