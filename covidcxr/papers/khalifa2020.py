@@ -170,7 +170,7 @@ CLAIMS = tuple(_claims())
 DEVIATIONS = (
     (
         "Which 624 images is not said. Three trials 'with different 10 %' are drawn from all images, so case draw "
-        "takes 169 + 455; yet Kermany's test folder has exactly 624, and Tables 1 and 2 fit its 37.5 % of normal images "
+        "takes 169 + 455; yet Kermany's test folder has exactly 624, and Tables 1 and 2 fit its 37.5 % normal images "
         "better than the draw's 27.1 % (case test-folder, whose three trials differ in split and GAN only)."
     ),
     (
