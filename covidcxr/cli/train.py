@@ -31,11 +31,11 @@ def add_parser(commands):
 
 def run(args):
     """Train, print the closing table, return the exit code."""
+    if args.workers is not None:
+        return _launch(args)
     from covidcxr.cli.console import quiet_tensorflow
 
     quiet_tensorflow()
-    if args.workers is not None:
-        return _launch(args)
     from covidcxr import papers
     from covidcxr.papers.plan import RunOptions
 

@@ -105,6 +105,8 @@ def unfreeze_all(model):
     were.
     """
     for layer in layers_within(model):
+        # Off first: Keras passes the flag on to the variables only where it changes.
+        layer.trainable = False
         layer.trainable = True
 
 

@@ -46,7 +46,7 @@ _OURS = (
 # Phantom and generated images may stay from one run to the next: they are checked when they are used again.
 _HARMLESS = "phantom"
 _INSIDE = {
-    CHECKPOINT: ("epoch-*.keras", "best.weights.h5", "state.json"),
+    CHECKPOINT: ("epoch-*.keras", "state.json"),
     LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
     TABLES: ("*.csv", "*.png", "*.svg"),
 }
@@ -174,16 +174,14 @@ def _clear(folder):
 
 def _written_inside(folder):
     """List the files that a run wrote into its folder's folders."""
-    figures = [
-        folder / FIGURES / f"{name}{suffix}" for name in _figure_names(folder) for suffix in (".png", ".svg")
-    ]
     patterns = [(part, pattern) for part, known in _INSIDE.items() for pattern in known]
-    return figures + [path for part, pattern in patterns for path in (folder / part).glob(pattern)]
+    patterns += [(FIGURES, f"{name}.{kind}") for name in _figure_names(folder) for kind in ("png", "svg")]
+    return [path for part, pattern in patterns for path in (folder / part).glob(pattern)]
 
 
 def _figure_names(folder):
-    """Name the run's figures: one model's metrics list them, of several models they are named after tables."""
-    names = [path.stem for path in (folder / TABLES).glob("*.csv")]
+    """Name the run's figures: one model's metrics list them, those of several models begin like their tables."""
+    names = [f"{path.stem}*" for path in (folder / TABLES).glob("*.csv")]
     try:
         drawn = json.loads((folder / METRICS).read_text(encoding="utf-8"))["figures"]
         return names + [Path(name).name for name in drawn]

@@ -80,14 +80,28 @@ class Gatherer:
         from covidcxr.data import splits
 
         if plan.options.split == GIVEN:
-            return _named(splits.given(records), plan, "the data's own split")
+            return self._enlarged(_named(splits.given(records), plan, "the data's own split"), plan)
         if plan.options.split:
-            return _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
+            named = _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
+            return self._enlarged(named, plan)
         if plan.recipe.enlargement is not None:
             from covidcxr.papers.enlargement import enlarged
 
             return enlarged(records, plan, self.folder, self.say)
         return plan.protocol.arrangement(records, plan)
+
+    def _enlarged(self, records, plan):
+        """Add generated images to a split made elsewhere."""
+        if not plan.arm.generated:
+            return records
+        if plan.protocol.enlarge != "training":
+            raise OptionError(
+                f"--split {plan.options.split}: the {plan.options.protocol} protocol splits what is generated too; "
+                "leave --split out, or choose --arm real"
+            )
+        from covidcxr.papers.enlargement import with_generated
+
+        return with_generated(records, plan, self.folder, self.say)
 
 
 def monitored(records):
@@ -148,7 +162,7 @@ def _with_losses(records):
 def _named(records, plan, origin):
     """See that a split made elsewhere has the parts that the protocol trains, validates and reports on."""
     split = records.table["split"]
-    wanted = {"train", "val", plan.protocol.headline}
+    wanted = {"train", plan.protocol.headline} | ({"val"} if plan.protocol.keep == "best" else set())
     if wanted == {"train", "val"} and "val" not in set(split):
         # ragab2022's folders are called train and test, and it validates on the second.
         split = split.replace("test", "val")

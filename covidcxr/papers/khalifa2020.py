@@ -79,15 +79,19 @@ STAGES = {
     "defaults": (Stage("fine-tuning", 30, OptimizerSpec("sgd", 0.01, _MOMENTUM)),),
 }
 BATCH = 10
+BATCHES = {"defaults": 128}
 
 CASES = {
-    "draw": Case("624 images drawn", data_set="draw", dropout=0.0, stages=STAGES, batch_size=BATCH),
+    "draw": Case(
+        "624 images drawn", data_set="draw", dropout=0.0, stages=STAGES, batch_size=BATCH, batch_sizes=BATCHES
+    ),
     "test-folder": Case(
         "the 624 images of Kermany's test folder",
         data_set="test-folder",
         dropout=0.0,
         stages=STAGES,
         batch_size=BATCH,
+        batch_sizes=BATCHES,
     ),
 }
 
@@ -184,8 +188,8 @@ DEVIATIONS = (
     (
         "The optimiser is not said. Schedule transfer (momentum 0.9, 1e-4, batches of 10, 6 epochs) follows MATLAB's "
         "examples of transfer learning, without their faster rate for the new layer and their augmentation; schedule "
-        "defaults follows trainingOptions('sgdm') (0.01, 30 epochs), without its weight decay of 1e-4, and wants "
-        "--batch-size 128."
+        "defaults follows trainingOptions('sgdm') (0.01, batches of 128, 30 epochs), without its "
+        "weight decay of 1e-4."
     ),
     "Images are reordered every epoch; MATLAB's default shuffles once.",
     (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covidcxr.errors import ModelError
 from covidcxr.papers import show
 
 # What a backbone's weights expect, as a mode of Preprocessing; "0-255" networks rescale inside.
@@ -100,6 +101,7 @@ def build(plan, records, loader, placement):
             input_size=plan.network.input_size[0],
             **plan.arm.settings,
         )
+        _check_memory(model, plan)
         report = _load(model, plan, found)
         if all(each.kind == "none" for each in found.values()) and _has_frozen_statistics(model):
             _calibrate(model, plan, records, loader)
@@ -133,6 +135,25 @@ def report_of(weights):
     """Return a weights report as config.json has it, without the long lists of what fitted."""
     values = asdict(weights)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _check_memory(model, plan):
+    """Refuse what cannot fit: the system would end the whole run without a word."""
+    import tensorflow as tf
+
+    from covidcxr.models import memory
+
+    room = memory.available()
+    if room is None or tf.config.list_physical_devices("GPU"):
+        # Graphics memory is another matter, and running out of it raises an error.
+        return
+    first = plan.stages[0].optimizer
+    needed = memory.estimate(model, plan.batch_size, slots=memory.slots_of(first)).total
+    if needed > room:
+        raise ModelError(
+            f"{plan.unit.name}: training with batches of {plan.batch_size} needs about {needed / 2**30:.1f} GiB and "
+            f"this machine has {room / 2**30:.1f} GiB; lower --batch-size"
+        )
 
 
 def _load(model, plan, found):

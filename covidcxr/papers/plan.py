@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from covidcxr.errors import DataError, OptionError
 from covidcxr.papers.recipe import Arm, Case, DataSet, Network, Protocol, Recipe
 from covidcxr.papers.units import Unit, chosen, pick
+from covidcxr.training.stages import check_stages
 
 PRESETS = ("smoke",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -190,6 +191,8 @@ def _plan(recipe, options, unit, out):
     protocol = pick(recipe.protocols, options.protocol, "protocol")
     if options.fine_tune == "all":
         stages = (stages[0], *(replace(stage, trainable="all") for stage in stages[1:]))
+    stages = _with_epochs(stages, options.epochs)
+    check_stages(stages)
     return Plan(
         recipe=recipe,
         options=replace(
@@ -207,8 +210,10 @@ def _plan(recipe, options, unit, out):
         network=network,
         arm=recipe.arms[unit.arm] if unit.arm else Arm(""),
         data_set=_with_sources(recipe.data_sets[case.data_set], options.sources),
-        stages=_with_epochs(stages, options.epochs),
-        batch_size=options.batch_size or network.batch_size or case.batch_size,
+        stages=stages,
+        batch_size=options.batch_size
+        or network.batch_size
+        or case.batch_sizes.get(schedule_key, case.batch_size),
         dropout=case.dropout if options.dropout is None else options.dropout,
         out=out,
     )

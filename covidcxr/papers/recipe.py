@@ -75,13 +75,25 @@ class Network:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the paper's results: a data set with the settings that row was obtained with."""
+    """One row of the paper's results: a data set with the settings that row was obtained with.
+
+    Attributes
+    ----------
+    title, data_set : str
+    dropout : float
+    stages : mapping of str to tuple of Stage
+        By schedule.
+    batch_size : int
+    batch_sizes : mapping of str to int
+        By schedule, where one has its own.
+    """
 
     title: str
     data_set: str
     dropout: float
     stages: Mapping[str, tuple]
     batch_size: int = 32
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,6 +273,11 @@ class Recipe:
     enlargement: Callable | None = None
     tables: Mapping[str, Table] = field(default_factory=dict)
     smoke: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def citation(self):
+        """Reference and DOI in a line."""
+        return f"{self.reference}, doi:{self.doi}" if self.doi else self.reference
 
     def claims_of(self, unit):
         """Return the claims that belong to one model of the paper, in the paper's order."""

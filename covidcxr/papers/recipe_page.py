@@ -9,7 +9,7 @@ from covidcxr.papers.show import wide_console
 def print_recipe(recipe):
     """Print a paper's recipe, its numbered deviations and its claims."""
     console = wide_console()
-    console.print(f"[bold]{recipe.key}[/bold]: {recipe.title}\n{recipe.reference}, doi:{recipe.doi}\n")
+    console.print(f"[bold]{recipe.key}[/bold]: {recipe.title}\n{recipe.citation}\n")
     parts = (_data_sets, _networks, _cases, _repetitions, _arms, _protocols, _tables, _claims)
     for table in filter(None, (part(recipe) for part in parts)):
         console.print(table)
@@ -67,7 +67,11 @@ def _cases(recipe):
         for schedule, stages in case.stages.items():
             steps = "; ".join(_stages(stages))
             table.add_row(
-                _default(key, recipe.default_case), case.title, schedule, steps, str(case.batch_size)
+                _default(key, recipe.default_case),
+                case.title,
+                schedule,
+                steps,
+                str(case.batch_sizes.get(schedule, case.batch_size)),
             )
     return table
 

@@ -181,7 +181,7 @@ def _report(plan, records, scores, captions, folder):
         folder,
         {
             "title": scores.metrics["title"],
-            "paper": f"{plan.recipe.title}. {plan.recipe.reference}, doi:{plan.recipe.doi}",
+            "paper": f"{plan.recipe.title}. {plan.recipe.citation}",
             "protocol": f"{plan.options.protocol}: {plan.protocol.title}",
             "command": config["command"],
             "seed": plan.options.seed,

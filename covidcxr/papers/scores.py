@@ -186,6 +186,8 @@ def _interval_rows(plan, claims, measured):
 
 def _interval_row(plan, key, entry, claim, measured):
     name, label = (key, "") if isinstance(key, str) else key
+    if len(plan.data_set.class_names) > 2 and name in _OF_ONE_CLASS:
+        label = label or plan.recipe.positive_class
     return {
         "section": _population(plan, measured),
         "measure": _TITLES.get(name, name.replace("_", " ")) + (f" of {label}" if label else ""),
@@ -204,6 +206,7 @@ def _population(plan, measured):
 
 
 _MAIN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
+_OF_ONE_CLASS = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
 _TITLES = {
     "accuracy": "accuracy",
     "loss": "loss",

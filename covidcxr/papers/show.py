@@ -25,7 +25,7 @@ def print_list(recipes):
     for recipe in recipes:
         table.add_row(
             recipe.key,
-            f"{recipe.title}\n{recipe.reference}, doi:{recipe.doi}",
+            f"{recipe.title}\n{recipe.citation}",
             ", ".join(recipe.networks),
             ", ".join(recipe.cases),
         )

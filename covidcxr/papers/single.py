@@ -66,6 +66,9 @@ def _memory(plan):
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        if "No space left" in str(error):
+            # TensorFlow has one class for a full memory and a full disk.
+            raise
         raise ModelError(
             f"{plan.unit.name}: memory does not suffice for batches of {plan.batch_size} images of "
             f"{plan.network.input_size[0]} pixels; lower --batch-size"

@@ -26,6 +26,7 @@ def cases(cases, epochs=_EPOCHS, batch_size=BATCH):
             case,
             stages={name: _shorter(stages, epochs) for name, stages in case.stages.items()},
             batch_size=batch_size,
+            batch_sizes={},
         )
         for key, case in cases.items()
     }

@@ -77,7 +77,7 @@ def write(study, plans, folders):
     recipe, config, protocol = study.recipe, study.config, plans[0].protocol
     context = {
         "title": f"{recipe.key}, {len(folders)} models, {plans[0].options.protocol} protocol",
-        "paper": f"{recipe.title}. {recipe.reference}, doi:{recipe.doi}",
+        "paper": f"{recipe.title}. {recipe.citation}",
         "protocol": f"{plans[0].options.protocol}: {protocol.title}",
         "command": config["command"],
         "seed": plans[0].options.seed,
