@@ -73,15 +73,15 @@ def draw_confusion_matrices(table, path):
     if _CASE in table:
         table = table[table[_CASE] == table[_CASE].iloc[0]]
 
-    @figures._styled
+    @figures.styled
     def drawn():
-        figure = figures._figure(6.4, 2.5 * len(MODELS))
+        figure = figures.new_figure(6.4, 2.5 * len(MODELS))
         grid = figure.subplots(len(MODELS), len(ARMS), squeeze=False)
         for (model, arm), part in table.groupby(["Model", "GAN"], sort=False):
             axes = grid[list(MODELS.values()).index(model), list(ARMS.values()).index(arm)]
             matrix = part[[f"predicted {name}" for name in CLASSES.values()]].to_numpy(dtype=float)
             _matrix(axes, matrix, f"{model} {arm}")
-        return figures._save(figure, path)
+        return figures.save(figure, path)
 
     return drawn()
 

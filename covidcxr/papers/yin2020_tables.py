@@ -200,12 +200,12 @@ def draw_figure5(table, path):
     """
     from covidcxr.evaluation import figures
 
-    @figures._styled
+    @figures.styled
     def drawn():
-        figure = figures._figure(5.2, 7.6)
+        figure = figures.new_figure(5.2, 7.6)
         for axes, (case, part) in zip(figure.subplots(2), table.groupby("Dataset", sort=False), strict=True):
             _matrix(axes, part.iloc[:, 2:-1], f"{case}: {part['Model'].iloc[0] or 'not trained'}")
-        return figures._save(figure, path)
+        return figures.save(figure, path)
 
     return drawn()
 
@@ -307,9 +307,9 @@ def draw_figure6(table, path):
     """
     from covidcxr.evaluation import figures
 
-    @figures._styled
+    @figures.styled
     def drawn():
-        figure = figures._figure(9.0, 4.8)
+        figure = figures.new_figure(9.0, 4.8)
         grid = figure.subplots(2, 4, sharex=True, sharey=True).ravel()
         for axes, (title, _) in zip(grid, MODELS.values(), strict=True):
             points = table[table["Models"] == title]
@@ -329,7 +329,7 @@ def draw_figure6(table, path):
         figure.legend(
             *grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False
         )
-        return figures._save(figure, path)
+        return figures.save(figure, path)
 
     return drawn()
 

@@ -47,7 +47,7 @@ def test_path_without_ending_gives_both_formats(tmp_path):
     written = figures.learning_curves(history(HEAD_THEN_ALL), tmp_path / "curves")
     assert [path.name for path in written] == ["curves.png", "curves.svg"]
     with Image.open(written[0]) as picture:
-        assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert picture.width > 900
     assert ElementTree.parse(written[1]).getroot().tag.endswith("svg")  # noqa: S314
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "curves.svg"]
