@@ -8,7 +8,8 @@ def add_parser(commands):
     parser = commands.add_parser(
         "evaluate",
         help="score a model on labelled images, with intervals",
-        description="Score a model on labelled images. Labels that the model does not know are left out and counted.",
+        description="Score a model on labelled images, in all and by sex, age, view and source. Every label of the "
+        "data must be a class of the model, be mapped to one with --map, or be left out with --drop.",
     )
     parser.add_argument("model", metavar="MODEL.h5", help="a model of this package")
     add_data(parser)
@@ -22,12 +23,22 @@ def add_parser(commands):
         "--map",
         action="append",
         default=[],
-        metavar="LABEL=CLASS",
-        help="count a label of the data as a class of the model, such as viral_pneumonia=pneumonia (repeatable)",
+        metavar="LABEL[,LABEL]=CLASS",
+        help="count labels of the data as a class of the model, such as "
+        "bacterial_pneumonia,viral_pneumonia=pneumonia (repeatable)",
+    )
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="LABEL[,LABEL]",
+        help="leave out images with these labels, which are no classes of the model (repeatable)",
     )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N")
     parser.add_argument(
-        "--out", metavar="DIR", help="also write predictions.csv, metrics.json and exclusions.csv there"
+        "--out",
+        metavar="DIR",
+        help="also write predictions.csv, metrics.json, subgroups.csv and exclusions.csv there",
     )
     add_seed(parser)
     parser.set_defaults(run=run)
@@ -43,10 +54,13 @@ def run(args):
     if args.out:
         check_folder(args.out)
     info = read_info(args.model)
+    mapping = _mapping(args.map)
+    drop = [label for words in args.drop for label in words.split(",")]
     records = labelled_images(
         args.data,
         info.class_names,
-        mapping=pairs(args.map, "--map"),
+        mapping=mapping,
+        drop=drop,
         sources=pairs(args.source, "--source"),
         split_file=args.split_file,
         split=args.split,
@@ -54,6 +68,32 @@ def run(args):
     quiet_tensorflow()
     result = evaluate(load_model(args.model), records, seed=args.seed, batch_size=args.batch_size)
     if args.out:
-        result.write(args.out)
+        result.write(args.out, _facts(args, info, mapping, drop))
     result.print()
     return 0
+
+
+def _mapping(items):
+    """Turn ``["a,b=c"]`` into ``{"a": "c", "b": "c"}``."""
+    return {
+        label: name for labels, name in pairs(items, "--map").items() for label in labels.split(",") if label
+    }
+
+
+def _facts(args, info, mapping, drop):
+    """Say what was scored on what: a report finds the model's row by it."""
+    from covidcxr import environment
+
+    axes = {name: info.extra[name] for name in ("case", "fold", "trial", "arm") if name in info.extra}
+    return {
+        "paper": info.paper,
+        "protocol": info.protocol,
+        "unit": {"model": info.network, **axes} if "case" in axes else None,
+        "model": str(args.model),
+        "data": str(args.data),
+        "mapping": mapping,
+        "dropped": drop,
+        "split_file": args.split_file,
+        "split": args.split,
+        "command": environment.command_line(),
+    }

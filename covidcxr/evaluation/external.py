@@ -7,7 +7,9 @@ from covidcxr import atomic
 from covidcxr.atomic import make_folder, write_csv, write_json
 from covidcxr.errors import DataError, OptionError, OutputError
 
-_WRITTEN = ("predictions.csv", "metrics.json", "exclusions.csv")
+FACTS = "evaluation.json"
+SUBGROUPS = "subgroups.csv"
+_WRITTEN = ("predictions.csv", "metrics.json", "exclusions.csv", SUBGROUPS, FACTS)
 
 
 @dataclass(frozen=True)
@@ -22,36 +24,56 @@ class Evaluation:
     metrics : dict
         Result of :func:`covidcxr.evaluation.metrics.compute`.
     exclusions : tuple of covidcxr.data.records.Exclusion
+    subgroups : pandas.DataFrame
+        See :func:`covidcxr.evaluation.subgroups.subgroups`.
+    absent : tuple of str
+        Classes of the model that no image has: the images say nothing about them.
     """
 
     predictions: object
     summary: dict
     metrics: dict
     exclusions: tuple
+    subgroups: object
+    absent: tuple = ()
 
-    def write(self, folder):
-        """Write predictions.csv, metrics.json and exclusions.csv into a folder."""
+    def write(self, folder, facts=None):
+        """Write predictions, scores, subgroups and exclusions into a folder, and with `facts` what was scored.
+
+        Parameters
+        ----------
+        folder : path-like
+        facts : dict, optional
+            evaluation.json: the model, the data, the mapping of classes.
+        """
         import pandas as pd
 
         check_folder(folder)
         folder = make_folder(folder)
-        predictions, metrics, exclusions = (folder / name for name in _WRITTEN)
+        predictions, metrics, exclusions, groups, about = (folder / name for name in _WRITTEN)
         self.predictions.write_csv(predictions)
         write_json(metrics, {**self.metrics, "intervals": self.summary})
         rows = [vars(item) for item in self.exclusions]
         write_csv(exclusions, pd.DataFrame(rows, columns=["path", "source", "reason"]))
+        write_csv(groups, self.subgroups)
+        write_json(about, {"absent_classes": list(self.absent), **(facts or {})})
 
     def print(self):
-        """Print the table of results and what was left out."""
+        """Print the table of results, the subgroups and what was left out."""
         from collections import Counter
 
         from rich.console import Console
 
+        from covidcxr.evaluation.subgroups import subgroup_table
         from covidcxr.evaluation.tables import result_rows, results_table
 
         console = Console(highlight=False, markup=False, emoji=False)
         title = f"{self.summary['images']} images of {self.summary['patients']} patients"
         console.print(results_table(result_rows(self.summary), title=title))
+        if len(self.subgroups):
+            console.print(subgroup_table(self.subgroups))
+        for name in self.absent:
+            console.print(f"note: no image of the class {name}; what needs it is undefined")
         for reason, number in sorted(Counter(item.reason for item in self.exclusions).items()):
             console.print(f"left out: {number} images, {reason}")
         console.print("Not a medical device: no result here says anything about a patient.")
@@ -81,8 +103,10 @@ def check_folder(folder):
         )
 
 
-def labelled_images(data, class_names, *, mapping=None, sources=None, split_file=None, split=None):
+def labelled_images(data, class_names, *, mapping=None, drop=(), sources=None, split_file=None, split=None):
     """Read images and keep those whose label is, or is mapped to, a class of the model.
+
+    No label is left out by itself: what is neither a class, nor mapped, nor named to be dropped is an error.
 
     Parameters
     ----------
@@ -92,6 +116,8 @@ def labelled_images(data, class_names, *, mapping=None, sources=None, split_file
         Of the model.
     mapping : mapping of str to str, optional
         Label of the data to class of the model.
+    drop : sequence of str
+        Labels of the data to leave out.
     sources : mapping of str to str, optional
         Class to the only source it is taken from.
     split_file : path-like, optional
@@ -109,16 +135,16 @@ def labelled_images(data, class_names, *, mapping=None, sources=None, split_file
     DataError
         If nothing is left, or only one class.
     OptionError
-        If a class, source, label or split that was named is not there.
+        If a class, source, label or split that was named is not there, or a label has no place.
     """
     from covidcxr.data import sources as source_room
 
     records = source_room.read(data)
     records = _mapped(records, class_names, mapping or {})
-    known = records.table["label"].isin(class_names)
-    records = records.where(known, reason="label is no class of the model (map it with --map LABEL=CLASS)")
-    records = _from_sources(records, class_names, sources or {})
+    records = _dropped(records, class_names, tuple(drop))
     records = _in_split(records, split_file, split)
+    _refuse_unplaced(records, class_names)
+    records = _from_sources(records, class_names, sources or {})
     if len(records.classes()) < 2:
         found = ", ".join(records.classes()) or "none"
         raise DataError(
@@ -147,14 +173,22 @@ def evaluate(model, records, *, seed=0, batch_size=32):
     from covidcxr.data.screening import screen
     from covidcxr.evaluation import intervals, metrics
     from covidcxr.evaluation.predictions import Predictions
+    from covidcxr.evaluation.subgroups import subgroups
     from covidcxr.inference import predict_files
     from covidcxr.models.files import info_of
 
     records = screen(records)
     probabilities = predict_files(model, records.files(), batch_size)
-    predictions = Predictions.from_arrays(records.table, info_of(model).class_names, probabilities)
-    summary = intervals.summarise(predictions, seed=seed)
-    return Evaluation(predictions, summary, metrics.compute(predictions), records.exclusions)
+    names = info_of(model).class_names
+    predictions = Predictions.from_arrays(records.table, names, probabilities)
+    return Evaluation(
+        predictions,
+        intervals.summarise(predictions, seed=seed),
+        metrics.compute(predictions),
+        records.exclusions,
+        subgroups(predictions, seed=seed),
+        tuple(name for name in names if name not in records.classes()),
+    )
 
 
 def _mapped(records, class_names, mapping):
@@ -167,6 +201,24 @@ def _mapped(records, class_names, mapping):
             f"--map {absent[0]}=...: no image has this label (labels: {', '.join(records.classes())})"
         )
     return records.with_columns(label=records.table["label"].replace(mapping))
+
+
+def _dropped(records, class_names, drop):
+    absent = sorted(set(drop) - set(records.table["label"]))
+    if absent:
+        found = ", ".join(records.classes())
+        raise OptionError(f"--drop {absent[0]}: no image has this label (labels: {found})")
+    kept = ~records.table["label"].isin(drop)
+    return records.where(kept, reason="label dropped by choice (--drop)") if drop else records
+
+
+def _refuse_unplaced(records, class_names):
+    strange = [label for label in records.classes() if label not in class_names]
+    if strange:
+        raise OptionError(
+            f"labels {', '.join(strange)} are no classes of the model ({', '.join(class_names)}); "
+            f"map each with --map LABEL=CLASS, or leave them out with --drop {','.join(strange)}"
+        )
 
 
 def _from_sources(records, class_names, sources):
