@@ -11,6 +11,8 @@ from covidcxr.errors import OptionError
 
 # Columns of characters that a table of networks needs, and what it gets in a file or another program.
 _NARROWEST, _FILE_WIDTH = 112, 160
+# More networks than this are counted in the list of papers, and named on the paper's own page.
+_FEW = 5
 _STDERR = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
@@ -21,15 +23,19 @@ def step(text):
 
 def print_list(recipes):
     """Print one line a paper."""
-    table = Table("key", "paper", "models", "cases", title="Papers")
+    table = Table(title="Papers")
+    table.add_column("key", no_wrap=True)
+    for column in ("paper", "models", "cases"):
+        table.add_column(column)
     for recipe in recipes:
+        models = list(recipe.networks)
         table.add_row(
             recipe.key,
             f"{recipe.title}\n{recipe.citation}",
-            ", ".join(recipe.networks),
+            ", ".join(models) if len(models) <= _FEW else f"{len(models)} networks",
             ", ".join(recipe.cases),
         )
-    Console().print(table)
+    wide_console().print(table)
 
 
 def print_models(paper=None, weights=None):

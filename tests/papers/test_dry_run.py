@@ -11,7 +11,8 @@ from keras import layers
 from covidcxr import papers
 from covidcxr.data import splits
 from covidcxr.models import memory, pretrained
-from covidcxr.papers import dry_costs, dry_counts
+from covidcxr.papers.dry_run import costs as dry_costs
+from covidcxr.papers.dry_run import counts as dry_counts
 from covidcxr.papers.dry_run import describe
 from covidcxr.papers.images import Gatherer
 from covidcxr.papers.plan import RunOptions, settle
@@ -208,7 +209,7 @@ def test_a_network_that_does_not_fit_is_warned_of_and_not_timed(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1000)
     found = dry(batch_size=8)
     assert found.seconds is None
-    from covidcxr.papers.dry_page import lines
+    from covidcxr.papers.dry_run.page import lines
 
     (warning,) = [line for line in lines(found) if line.startswith("warning")]
     assert "tiny" in warning

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from covidcxr.papers import dry_costs, dry_counts, dry_page, dry_weights, feeding, show
+from covidcxr.papers import feeding, show
+from covidcxr.papers.dry_run import costs, counts, page, weights
 from covidcxr.papers.images import monitored
 
 # A paper may compare dozens of networks; these many show what a step takes.
@@ -22,7 +23,7 @@ class DryRun:
     ----------
     title : str
     images : pandas.DataFrame
-        Long: case, arm, part, label, images (see :func:`covidcxr.papers.dry_counts.count`); of several folds and
+        Long: case, arm, part, label, images (see :func:`covidcxr.papers.dry_run.counts.count`); of several folds and
         trials the first.
     models : pandas.DataFrame
         One row a model: name, case, model, fold, trial, arm, steps, seconds (NaN where its network was not
@@ -62,10 +63,10 @@ class DryRun:
 
     def print(self):
         """Print the tables and what they mean."""
-        dry_page.print_page(self)
+        page.print_page(self)
 
     def _repr_html_(self):
-        return dry_page.as_html(self)
+        return page.as_html(self)
 
 
 def describe(plans):
@@ -100,7 +101,7 @@ class _Describer:
         self.plans = plans
         self.memory = memory
         self._folder = folder
-        self._gatherer = dry_counts.CountingGatherer(folder, say=show.step)
+        self._gatherer = counts.CountingGatherer(folder, say=show.step)
         self._counts, self._sizes, self._scored, self._reading, self._costs = {}, {}, {}, {}, {}
         self._notes = []
 
@@ -109,7 +110,7 @@ class _Describer:
         for group, plans in _by(_images_key, self.plans).items():
             # The largest batch is the one that may find too few images.
             records = self._gatherer.gather(max(plans, key=lambda plan: plan.batch_size))
-            self._counts[group] = dry_counts.count(plans[0], records)
+            self._counts[group] = counts.count(plans[0], records)
             self._notes += [note for note in records.notes if note not in self._notes]
             self._scored[group] = len(monitored(records))
             for data in {stage.data for plan in plans for stage in plan.stages}:
@@ -119,9 +120,9 @@ class _Describer:
     def look_at_networks(self):
         """Build every network once, and time the first few."""
         begun = time.monotonic()
-        for number, (key, plans) in enumerate(_by(dry_costs.network_key, self.plans).items()):
+        for number, (key, plans) in enumerate(_by(costs.network_key, self.plans).items()):
             timed = number < _MOST_TIMED and time.monotonic() - begun < _MOST_SECONDS
-            self._costs[key] = dry_costs.measure(plans, timed, self.memory)
+            self._costs[key] = costs.measure(plans, timed, self.memory)
 
     def result(self):
         """Return everything together."""
@@ -130,7 +131,7 @@ class _Describer:
             self._notes.append("steps and time are those without the networks that generate images")
         if any(stage.early_stopping for plan in self.plans for stage in plan.stages):
             self._notes.append("stages may stop early: epochs, steps and time are the most")
-        reasons = {key: dry_weights.missing(plans[0]) for key, plans in _by(_weights_key, self.plans).items()}
+        reasons = {key: weights.missing(plans[0]) for key, plans in _by(_weights_key, self.plans).items()}
         return DryRun(
             title=f"{first.recipe.key}, {first.options.protocol} protocol, seed {first.options.seed}: "
             "what a run would do",
@@ -142,7 +143,7 @@ class _Describer:
             networks=pd.DataFrame(
                 [
                     _network_row(plans[0], self._costs[key])
-                    for key, plans in _by(dry_costs.network_key, self.plans).items()
+                    for key, plans in _by(costs.network_key, self.plans).items()
                 ]
             ),
             memory=self.memory,
@@ -153,8 +154,8 @@ class _Describer:
         for key, (plan, *_) in _by(_reading_key, plans).items():
             if key not in self._reading:
                 place = self._folder / f"read-{plan.case.data_set}"
-                images = dry_counts.sample(plan, records, place)
-                self._reading[key] = dry_costs.reading_seconds(plan, images)
+                images = counts.sample(plan, records, place)
+                self._reading[key] = costs.reading_seconds(plan, images)
 
     def _size(self, plan, stage):
         return self._sizes[_images_key(plan), stage.data]
@@ -177,15 +178,15 @@ class _Describer:
         }
 
     def _seconds(self, plan):
-        cost = self._costs[dry_costs.network_key(plan)]
+        cost = self._costs[costs.network_key(plan)]
         if not cost.step:
             return float("nan")
         read = self._reading[_reading_key(plan)]
         scored = self._scored[_images_key(plan)]
-        scoring = scored * dry_costs.together(read, cost.scoring / plan.batch_size)
+        scoring = scored * costs.together(read, cost.scoring / plan.batch_size)
         seconds = 0
-        for stage, mode in zip(plan.stages, dry_costs.trained(plan.stages), strict=True):
-            image = dry_costs.together(read, cost.step[mode] / plan.batch_size)
+        for stage, mode in zip(plan.stages, costs.trained(plan.stages), strict=True):
+            image = costs.together(read, cost.step[mode] / plan.batch_size)
             seconds += stage.epochs * (self._size(plan, stage) * image + scoring)
         return seconds
 
@@ -195,12 +196,12 @@ class _Describer:
 
     def _stages(self, plans):
         first = plans[0]
-        for stage, mode in zip(first.stages, dry_costs.trained(first.stages), strict=True):
+        for stage, mode in zip(first.stages, costs.trained(first.stages), strict=True):
             steps = self._epoch_steps(first, stage)
             yield {
                 "case": first.unit.case,
-                "arm": dry_page.listed(plan.unit.arm for plan in plans),
-                "networks": dry_page.listed(plan.unit.model for plan in plans),
+                "arm": page.listed(plan.unit.arm for plan in plans),
+                "networks": page.listed(plan.unit.model for plan in plans),
                 "models": len(plans),
                 "stage": stage.name,
                 "data": stage.data,
