@@ -1,7 +1,7 @@
 """The command line: one module a command. Each parses, calls, prints; nothing else is done here.
 
-Exit codes: 0 done, 2 something the user can mend (one line on stderr), 130 interrupted, 141 whoever read our
-output (head, less) has gone.
+Exit codes: 0 done, 2 something the user can mend (one line on stderr), 3 `covidcxr audit` found a leak,
+130 interrupted, 141 whoever read our output (head, less) has gone.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from covidcxr.cli.console import drop_broken_streams, exhausted, one_line, prepa
 from covidcxr.errors import CovidcxrError, OptionError
 from covidcxr.version import __version__
 
-COMMANDS = ("train", "predict", "evaluate", "data", "papers", "export")
+COMMANDS = ("train", "predict", "evaluate", "data", "audit", "papers", "export")
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,6 +15,8 @@ CORRELATION = 0.95
 
 _THUMB = 32
 _BLOCK = 128
+# Pairs whose thumbnails are compared at once: some tens of megabytes.
+_PAIRS = 2048
 # Images handed out at once: Ctrl-C then waits for these only.
 _CHUNK = 64
 _COLUMNS = ("path", "sha256", "pixels", "phash", "thumb", "width", "height", "error")
@@ -161,6 +163,7 @@ def _perceptual(grey):
 
 def _near(table, distance, correlation):
     hashes = table["phash"].to_numpy(np.uint64)
+    thumbs = np.frombuffer(b"".join(table["thumb"]), np.uint8).reshape(len(table), -1 if len(table) else 1)
     found = []
     for start in range(0, len(hashes), _BLOCK):
         block = hashes[start : start + _BLOCK]
@@ -168,7 +171,7 @@ def _near(table, distance, correlation):
         a, b = np.nonzero(bits <= distance)
         later = b > a
         a, b, bits = a[later], b[later], bits[a[later], b[later]]
-        alike = _correlations(table["thumb"], a + start, b + start)
+        alike = _correlations(thumbs, a + start, b + start)
         kept = alike >= correlation
         found.append(np.stack([a[kept] + start, b[kept] + start, bits[kept], alike[kept]]))
     a, b, bits, alike = np.concatenate(found, axis=1) if found else np.zeros((4, 0))
@@ -178,16 +181,21 @@ def _near(table, distance, correlation):
 
 
 def _correlations(thumbs, a, b):
-    return np.array([_correlation(thumbs[i], thumbs[j]) for i, j in zip(a, b, strict=True)], dtype=float)
+    """Return Pearson's r of thumbnails `a` with `b`, row by row; 0 for one that is flat, 1 for equal ones."""
+    parts = [
+        _correlation(thumbs[a[start : start + _PAIRS]], thumbs[b[start : start + _PAIRS]])
+        for start in range(0, len(a), _PAIRS)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _correlation(first, second):
-    if first == second:
-        return 1.0
-    x, y = (np.frombuffer(thumb, np.uint8).astype(np.float64) for thumb in (first, second))
-    x, y = x - x.mean(), y - y.mean()
-    scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale else 0.0
+    equal = (first == second).all(axis=1)
+    x, y = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
+    scale = np.sqrt(np.einsum("ij,ij->i", x, x) * np.einsum("ij,ij->i", y, y))
+    product = np.einsum("ij,ij->i", x, y)
+    alike = np.divide(product, scale, out=np.zeros_like(scale), where=scale > 0)
+    return np.where(equal, 1.0, alike)
 
 
 def _head(parent, name):

@@ -13,6 +13,7 @@ severity ``"note"``: an audit never stays silent about what it did not look at.
 
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ NOTE = "note"
 SEVERITIES = (LEAK, WARNING, NOTE)
 FILE = "audit.json"
 
-_ROWS = 20
+ROWS = 20
 _FORMAT = 1
 
 
@@ -157,7 +158,7 @@ def read(folder):
         raise DataError(f"{path}: not a readable audit ({reason}); audit again") from error
 
 
-def print_audits(audits, rows=_ROWS):
+def print_audits(audits, rows=ROWS):
     """Print tables and findings.
 
     Parameters
@@ -168,7 +169,9 @@ def print_audits(audits, rows=_ROWS):
     """
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    # Into a file or pipe nothing is folded to a window's width.
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     for audit in audits:
         console.print(f"\n{audit.title}", style="bold")
         for name, table in audit.tables.items():
@@ -180,26 +183,51 @@ def print_audits(audits, rows=_ROWS):
 
 
 def _print_table(console, title, table, rows):
+    if not len(table):
+        return
+    if {"label", "images", "patients"} < set(table.columns):
+        title, table = f"{title} by class: images (patients)", _crossed(table)
+    shown = table if rows is None else table.head(rows)
+    if {"a", "b", "kind"} <= set(table.columns):
+        _print_pairs(console, title, shown)
+    else:
+        console.print(_grid(title, shown))
+    if len(table) > len(shown):
+        console.print(f"... and {len(table) - len(shown)} more (--all)")
+
+
+def _crossed(table):
+    """Lay a factor's counts out as its values by the classes."""
+    texts = [f"{row.images:,} ({row.patients:,})" for row in table.itertuples()]
+    value = next(name for name in table.columns if name != "label")
+    wide = table.assign(cell=texts).pivot(index=value, columns="label", values="cell")
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def _print_pairs(console, title, pairs):
+    console.print(title, style="italic")
+    for row in pairs.itertuples():
+        whose = " = ".join(dict.fromkeys(filter(None, (row.patient_id_a, row.patient_id_b))))
+        alike = f"{row.kind}, {row.distance} bits apart, correlation {row.correlation:.4f}"
+        console.print(f"- {whose or 'patient unknown'}: {row.a} = {row.b} ({alike})", soft_wrap=True)
+
+
+def _grid(title, table):
     from rich.table import Table
     from rich.text import Text
 
-    if not len(table):
-        return
-    shown = table if rows is None else table.head(rows)
     grid = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for name in table.columns:
         numeric = pd.api.types.is_numeric_dtype(table[name])
         grid.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
-    for row in shown.itertuples(index=False):
+    for row in table.itertuples(index=False):
         # Text, since a path in square brackets would be read as markup.
         grid.add_row(*(Text(_cell(value)) for value in row))
-    console.print(grid)
-    if len(table) > len(shown):
-        console.print(f"... and {len(table) - len(shown)} more")
+    return grid
 
 
 def _cell(value):
-    if value is None or value != value:
+    if pd.isna(value):
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -1,0 +1,135 @@
+"""`covidcxr audit DATA|RUN`: leaks, confounding, shortcuts, robustness. Exit code 3 when a leak is found."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from covidcxr.cli.options import add_seed
+
+AUDITS = ("leaks", "confounding", "shortcuts", "robustness")
+FOLDER = "audit"
+LEAK_FOUND = 3
+
+_OF_IMAGES = ("leaks", "confounding")
+
+
+def add_parser(commands):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "audit",
+        help="look for leaks and shortcuts in images, a split or a run",
+        description="Look for what lets a model score well without seeing disease: images that training and test "
+        "share, classes that differ in source, view, age or size, shortcuts that a model can take.",
+        epilog="Exit code 3 when a leak is found; warnings do not change it.",
+    )
+    parser.add_argument(
+        "subject", metavar="DATA|RUN", help="a folder or CSV of images, or the folder of a run"
+    )
+    parser.add_argument("--split", metavar="CSV", help="the split.csv that the images of DATA are divided by")
+    parser.add_argument(
+        "--data", metavar="DIR|CSV", help="where the images of RUN are now, if they were moved"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help=f"some of {','.join(AUDITS)} (default: {','.join(_OF_IMAGES)} for DATA, all for RUN)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help=f"write audit.json and the tables there (default for RUN: RUN/{FOLDER})"
+    )
+    parser.add_argument("--masks", metavar="DIR", help="lung masks, named as the images, for shortcuts")
+    parser.add_argument("--all", action="store_true", help="print every row of the tables")
+    add_seed(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    """Audit, print, write where asked."""
+    from covidcxr.evaluation.audits import report, subjects
+
+    of_run = subjects.is_run(args.subject)
+    _check(args, of_run)
+    names = _names(args.only, of_run)
+    found = []
+    for subject in subjects.run_folders(args.subject) if of_run else [args.subject]:
+        if str(subject) != args.subject:
+            print(f"\n{subject}")
+        found += _audit(subject, names, args, of_run)
+    return LEAK_FOUND if report.leaks(found) else 0
+
+
+def _check(args, of_run):
+    from covidcxr import atomic
+    from covidcxr.errors import OptionError
+
+    if of_run and args.split:
+        raise OptionError(
+            f"--split {args.split}: {args.subject} is a run and has its own split; leave it out"
+        )
+    if args.data and not of_run:
+        raise OptionError(f"--data {args.data}: {args.subject} is no run; give the images as DATA alone")
+    if args.masks and not Path(args.masks).is_dir():
+        raise OptionError(f"--masks {args.masks}: no such folder; check the path")
+    if args.out:
+        atomic.check_folder(args.out)
+
+
+def _names(only, of_run):
+    from covidcxr.errors import OptionError
+
+    if not only:
+        return AUDITS if of_run else _OF_IMAGES
+    asked = only.split(",")
+    unknown = [name for name in asked if name not in AUDITS]
+    if unknown:
+        raise OptionError(f"--only {only}: there is no audit {unknown[0]!r}; choose from {','.join(AUDITS)}")
+    return tuple(name for name in AUDITS if name in asked)
+
+
+def _audit(subject, names, args, of_run):
+    """Carry out the audits of one set of images or one model, each printed and written as soon as it is done."""
+    from covidcxr.evaluation.audits import report, subjects
+
+    records = (
+        subjects.run_records(subject, args.data) if of_run else subjects.data_records(subject, args.split)
+    )
+    for note in records.notes:
+        _say(note)
+    out = _place(subject, args, of_run)
+    options = {"seed": args.seed, "say": _say, "masks": args.masks}
+    if set(names) & set(_OF_IMAGES):
+        options["prints"] = _fingerprints(records)
+    done = []
+    for name in names:
+        module = importlib.import_module(f"covidcxr.evaluation.audits.{name}")
+        whole = of_run and name not in _OF_IMAGES
+        done.append(module.audit(subject if whole else records, **options))
+        report.print_audits(done[-1:], None if args.all else report.ROWS)
+        if out:
+            report.write(done, out)
+    if out:
+        print(f"\naudit: {out / report.FILE}")
+    return done
+
+
+def _place(subject, args, of_run):
+    if not args.out:
+        return Path(subject) / FOLDER if of_run else None
+    # Models of a study have the same tables: each its own folder.
+    several = of_run and str(subject) != args.subject
+    return Path(args.out) / Path(subject).name if several else Path(args.out)
+
+
+def _fingerprints(records):
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from covidcxr.data.duplicates import fingerprints
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading images", total=len(records))
+        return fingerprints(records, lambda done, _total: bar.update(task, completed=done))
+
+
+def _say(text):
+    print(text, file=sys.stderr)
