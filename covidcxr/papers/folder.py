@@ -24,6 +24,7 @@ MODELS = "models"
 MODEL_LIST = "models.csv"
 TABLES = "tables"
 GENERATED = "generated"
+AUDIT = "audit"
 
 _OURS = (
     SPLIT,
@@ -40,6 +41,7 @@ _OURS = (
     MODELS,
     MODEL_LIST,
     TABLES,
+    AUDIT,
     # The last to be removed: what it stands beside is a run's.
     CONFIG,
 )
@@ -49,6 +51,7 @@ _INSIDE = {
     CHECKPOINT: ("epoch-*.keras", "state.json"),
     LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
     TABLES: ("*.csv", "*.png", "*.svg"),
+    AUDIT: ("audit.json", "audit-*.csv"),
 }
 _NEEDED = ("paper", "options", "command", "environment")
 
