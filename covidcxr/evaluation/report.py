@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from covidcxr.errors import DataError
 from covidcxr.evaluation.tables import RESULT_COLUMNS, count_cells, result_cells
 
 REPORT = "report.html"
+MARKDOWN = "report.md"
+CARD = "MODEL_CARD.md"
 NOT_A_DEVICE = (
     "Not a medical device. These numbers describe a model on public images; "
     "they say nothing about a patient and must not guide care."
@@ -59,9 +62,46 @@ def write_run_report(run_folder, context):
     if unknown:
         raise TypeError(f"unknown in the report's context: {', '.join(unknown)}")
     folder = Path(run_folder)
-    page = _template().render(_view(folder, context))
-    write_text(folder / REPORT, page)
+    write_text(folder / REPORT, _template("run.html").render(_view(folder, context)))
     return folder / REPORT
+
+
+def write_comparison(folder, context):
+    """Write what a report over several runs is read from: report.html, report.md and MODEL_CARD.md.
+
+    Parameters
+    ----------
+    folder : path-like
+    context : dict
+        Text and rows of text, as the templates comparison.html, comparison.md and card.md name them (see
+        :mod:`covidcxr.papers.comparison_page`, which makes it); `figures` are dictionaries with `path` (.png
+        or .svg, relative to the folder), `caption` and `wide`.
+
+    Returns
+    -------
+    list of pathlib.Path
+
+    Raises
+    ------
+    DataError
+        If a figure cannot be read.
+    OutputError
+        If a file cannot be written.
+    """
+    folder = Path(folder)
+    figures = [
+        {**figure, **_figure(folder, figure["path"], figure["caption"])} for figure in context["figures"]
+    ]
+    view = {**context, "figures": figures, "warning": NOT_A_DEVICE}
+    written = {REPORT: "comparison.html", MARKDOWN: "comparison.md", CARD: "card.md"}
+    for name, template in written.items():
+        write_text(folder / name, _template(template).render(view))
+    return [folder / name for name in written]
+
+
+def flat(value):
+    """List a nested dictionary as pairs of a dotted name and text."""
+    return list(_flat(value))
 
 
 def _view(folder, context):
@@ -108,9 +148,17 @@ def _flat(value, prefix=""):
             yield name, item if isinstance(item, str) else json.dumps(item, default=str, ensure_ascii=False)
 
 
-def _template():
+def _template(name):
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("covidcxr.evaluation")
     settings = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    return Environment(loader=loader, autoescape=True, **settings).get_template("run.html")
+    environment = Environment(loader=loader, autoescape=name.endswith(".html"), **settings)
+    environment.filters["cell"] = _markdown
+    return environment.get_template(name)
+
+
+def _markdown(text):
+    """Keep a text from being read as markup, or as the end of a table's cell."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", line)

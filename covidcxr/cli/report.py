@@ -1,0 +1,87 @@
+"""`covidcxr report RUN...`: the paper's figures beside ours, as one page; `report claims`: its own arithmetic."""
+
+from covidcxr.cli.options import add_seed
+from covidcxr.errors import OptionError
+
+_CLAIMS = "claims"
+
+
+def add_parser(commands):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "report",
+        help="set a paper's figures beside finished runs; claims: check the papers' own arithmetic",
+        description="Of finished runs of one paper: one HTML page and Markdown with the paper's figures, the "
+        "published and the sound protocol and external sets side by side, figures, audits, data manifest, model "
+        "card and checklists. With the word claims: contradictions among the numbers that the papers print.",
+    )
+    parser.add_argument(
+        "words", nargs="+", metavar="RUN... | claims [KEY]", help="run folders, or claims and a paper's key"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the report (default reports/KEY)")
+    parser.add_argument(
+        "--external",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="EVAL_DIR",
+        help="folders of `covidcxr evaluate --out`",
+    )
+    parser.add_argument("--audit", action="store_true", help="audit runs that have no audit yet")
+    parser.add_argument("--explain", action="store_true", help="draw Grad-CAM maps of each model's images")
+    parser.add_argument("--markdown", action="store_true", help="claims only: print Markdown")
+    add_seed(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    """Write the report, or print the claims."""
+    if args.words[0] == _CLAIMS:
+        return _claims(args)
+    if args.markdown:
+        raise OptionError("--markdown belongs to `covidcxr report claims`; a report of runs always has it")
+    from covidcxr.papers import comparison_page
+    from covidcxr.papers.comparison_runs import read_external, read_runs
+
+    recipe, runs = read_runs(args.words)
+    externals = [read_external(folder, recipe) for folder in args.external]
+    out = args.out or f"reports/{recipe.key}"
+    comparison_page.check(out)
+    if args.audit:
+        _audit([run.folder for run in runs if not run.audits])
+    if args.explain:
+        from covidcxr.cli.console import quiet_tensorflow
+
+        quiet_tensorflow()
+    comparison_page.write(recipe, runs, externals, out, explain=args.explain, seed=args.seed).print()
+    return 0
+
+
+def _audit(folders):
+    from covidcxr.cli import build_parser
+
+    for folder in folders:
+        words = build_parser().parse_args(["audit", str(folder)])
+        # What it finds stands in the report: a leak is no reason to write none.
+        words.run(words)
+
+
+def _claims(args):
+    from covidcxr import papers
+    from covidcxr.evaluation.claims import report
+
+    _, *keys = args.words
+    if len(keys) > 1:
+        raise OptionError(f"report claims {' '.join(keys)}: give one paper's KEY, or none for all")
+    if args.out or args.external or args.audit or args.explain:
+        raise OptionError(
+            "--out, --external, --audit and --explain belong to a report of runs, not to claims"
+        )
+    for key in keys or papers.keys():
+        papers.get(key)
+        found = report(key)
+        if args.markdown:
+            print(found.to_markdown())
+        else:
+            found.print()
+    return 0

@@ -1,0 +1,175 @@
+"""Which images a report rests on: counts, hashes and exclusions."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from covidcxr.atomic import write_csv
+from covidcxr.papers import folder as run_folder
+
+MANIFEST = "manifest.csv"
+MANIFEST_COLUMNS = (
+    "split_sha256",
+    "path",
+    "label",
+    "patient_id",
+    "source",
+    "split",
+    "state",
+    "reason",
+    "sha256",
+)
+_PHANTOM = ("phantom",)
+_MADE = (*_PHANTOM, run_folder.GENERATED)
+_BLOCK = 1 << 20
+
+
+def splits_of(runs):
+    """Gather the different splits of the runs.
+
+    Parameters
+    ----------
+    runs : sequence of covidcxr.papers.comparison_runs.Run
+
+    Returns
+    -------
+    dict of str to list of TrainedModel
+        SHA-256 of split.csv to the models that were trained on it.
+    """
+    found = {}
+    for model in (model for run in runs for model in run.models):
+        found.setdefault(file_hash(model.folder / run_folder.SPLIT), []).append(model)
+    return found
+
+
+def file_hash(path):
+    """Return the SHA-256 of a file as hexadecimal digits, or "" where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def write_manifest(splits, out):
+    """Write manifest.csv: every image used, its hash and its split, and every one left out with the reason.
+
+    Parameters
+    ----------
+    splits : dict
+        Of :func:`splits_of`.
+    out : pathlib.Path
+
+    Returns
+    -------
+    str
+        A sentence on what is in it.
+    """
+    table = pd.concat([_part(name, models[0]) for name, models in splits.items()], ignore_index=True)
+    write_csv(out / MANIFEST, table[list(MANIFEST_COLUMNS)])
+    used = table[table["state"] == "used"]
+    gone = int((used["sha256"] == "").sum())
+    text = f"{MANIFEST} lists {len(used):,} rows of images used, with SHA-256, and {len(table) - len(used):,} left out."
+    return text + (f" {gone:,} files are no longer where the run read them: no hash." if gone else "")
+
+
+def tables(splits):
+    """Return tables of counts and exclusions for the report.
+
+    Returns
+    -------
+    list of dict
+        `title`, `columns`, `rows`, `numbers` (places of columns with numbers).
+    """
+    from covidcxr.evaluation.tables import count_cells
+
+    parts = []
+    for name, models in splits.items():
+        records = models[0].split
+        used = ", ".join(dict.fromkeys(model.title for model in models[:3])) + (
+            ", ..." if len(models) > 3 else ""
+        )
+        counts = records.groupby(["split", "label"]).size().reset_index(name="images")
+        header, rows = count_cells(counts)
+        parts.append(_table(f"Images by split and class: {used} (split.csv {name[:12]}…)", header, rows))
+        parts.append(_sources(records))
+        parts += _exclusions(models[0])
+    return parts
+
+
+def sources(splits):
+    """Return the sources of all images used, in alphabetical order."""
+    return sorted({source for models in splits.values() for source in models[0].split["source"]})
+
+
+def cautions(recipe, runs, splits):
+    """Say where the runs are not what the paper did, so that no figure is taken for more than it is."""
+    made = set(sources(splits)) <= set(_MADE)
+    found = []
+    if made:
+        found.append(
+            "Phantom radiographs: these runs were trained and scored on computed pictures. Their figures show "
+            "that the machinery works; beside the paper's they mean nothing."
+        )
+    models = [model for run in runs for model in run.models]
+    if any(model.config["options"].get("preset") for model in models):
+        found.append("Smoke preset: few images, small inputs and two epochs; no figure is a result.")
+    unpaired = {model.protocol for model in models}
+    if unpaired == {"published"}:
+        found.append(
+            "Published protocol only: add a run with --protocol sound to see what is left when patients do not "
+            "stand on both sides of the split."
+        )
+    if not made:
+        found += _too_few(recipe, models)
+    return found
+
+
+def _too_few(recipe, models):
+    lines = []
+    for model in models:
+        case = recipe.cases.get(model.unit.case)
+        printed = recipe.data_sets[case.data_set].counts if case else {}
+        given = model.split["label"].value_counts()
+        short = [
+            f"{given.get(label, 0)} of {count} {label}"
+            for label, count in printed.items()
+            if given.get(label, 0) < count
+        ]
+        if short:
+            lines.append(f"Fewer images than the paper used ({model.unit.case}): {', '.join(short)}.")
+    return list(dict.fromkeys(lines))
+
+
+def _part(name, model):
+    used = model.split.assign(state="used", reason="", split_sha256=name)
+    root = Path(model.config.get("data_root", ""))
+    with ThreadPoolExecutor() as pool:
+        used["sha256"] = list(pool.map(file_hash, [root / path for path in used["path"]]))
+    left_out = model.exclusions.assign(state="left out", split_sha256=name)
+    both = pd.concat([used, left_out], ignore_index=True)
+    return both.reindex(columns=list(MANIFEST_COLUMNS)).fillna("")
+
+
+def _sources(records):
+    grid = pd.crosstab(records["source"], records["label"])
+    rows = [
+        [str(source), *map("{:,}".format, row)]
+        for source, row in zip(grid.index, grid.to_numpy(), strict=True)
+    ]
+    return _table("Images by source and class", ["source", *map(str, grid.columns)], rows)
+
+
+def _exclusions(model):
+    counts = model.exclusions.groupby(["source", "reason"]).size()
+    rows = [[*map(str, key), f"{count:,}"] for key, count in counts.items()]
+    return [_table("Images left out", ["source", "reason", "images"], rows, first=2)] if rows else []
+
+
+def _table(title, columns, rows, first=1):
+    return {"title": title, "columns": columns, "rows": rows, "numbers": range(first, len(columns))}
