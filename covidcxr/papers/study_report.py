@@ -7,6 +7,7 @@ import pandas as pd
 from covidcxr.atomic import make_folder
 from covidcxr.papers import folder as run_folder
 from covidcxr.papers import show, tables
+from covidcxr.papers.units import Unit
 
 _COLUMNS = ("where", "models", "measure", "paper", "these runs", "n", "note")
 _NOTE = (
@@ -140,8 +141,10 @@ def _text(value, percent):
 
 def _left_out(study):
     rows = study.models[study.models["state"] != "done"]
-    names = ("-".join(str(row[axis]) for axis in tables.AXES if row[axis]) for _, row in rows.iterrows())
-    return [f"left out: {name}: {state}" for name, state in zip(names, rows["state"], strict=True)]
+    return [
+        f"left out: {Unit(*row[: len(tables.AXES)]).name}: {row.state}"
+        for row in rows.itertuples(index=False)
+    ]
 
 
 def _print_frame(console, title, frame):
