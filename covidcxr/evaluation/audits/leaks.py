@@ -24,7 +24,7 @@ _KINDS = {
         "nearly the same picture",
         (
             f"perceptual hash within {duplicates.HASH_DISTANCE} of 64 bits, "
-            f"thumbnails correlated at {duplicates.CORRELATION} or more"
+            f"thumbnails correlated at {duplicates.CORRELATION}, fine detail at {duplicates.DETAIL} or more"
         ),
     ),
 }
@@ -62,7 +62,7 @@ def audit(records, *, prints=None, progress=None, say=None, model=None, seed=0, 
         prints = duplicates.fingerprints(records, progress)
     part, scope = _parts(records.table)
     table = records.table.assign(part=part)
-    pairs = _pairs(table, prints)
+    pairs = _pairs(records, table, prints)
     patients = _spread_patients(table)
     linked = _linked(records, table, pairs)
     findings = (
@@ -89,7 +89,7 @@ def _parts(table):
     return pd.Series("", index=table.index), ""
 
 
-def _pairs(table, prints):
+def _pairs(records, table, prints):
     """List every picture that is there twice, with whose it is and where it lies."""
     prints = prints.sort_values("path").reset_index(drop=True)
     same = _same_files(prints)
@@ -97,6 +97,7 @@ def _pairs(table, prints):
     pixels = prints.set_index("path")["pixels"]
     equal = pixels.loc[near["a"]].to_numpy() == pixels.loc[near["b"]].to_numpy()
     near["kind"] = np.where(equal, "picture", "near_duplicate")
+    near = _confirmed(records, near)
     pairs = pd.concat([same, near] if len(near) else [same], ignore_index=True)
     pairs = pairs.drop_duplicates(["a", "b"])
     rows = table.set_index("path")
@@ -106,13 +107,21 @@ def _pairs(table, prints):
     return pairs.sort_values(["kind", "a", "b"], kind="stable").reset_index(drop=True)
 
 
+def _confirmed(records, near):
+    """Drop what only looks alike when small; what cannot be read again stays."""
+    asked = (near["kind"] == "near_duplicate").to_numpy()
+    detail = np.ones(len(near))
+    detail[asked] = duplicates.detail_correlations(records, near[asked])
+    return near.assign(detail=detail)[~(detail < duplicates.DETAIL)]
+
+
 def _same_files(prints):
     """Pair each repeated file with the first of its kind."""
     readable = prints[prints["error"] == ""]
     first = readable.groupby("sha256", sort=False)["path"].transform("first")
     again = first != readable["path"]
     pairs = pd.DataFrame({"a": first[again], "b": readable["path"][again]}, dtype=object)
-    return pairs.assign(distance=0, correlation=1.0, kind="file")
+    return pairs.assign(distance=0, correlation=1.0, detail=1.0, kind="file")
 
 
 def _spread_patients(table):

@@ -191,7 +191,9 @@ def _print_table(console, title, table, rows):
     if {"a", "b", "kind"} <= set(table.columns):
         _print_pairs(console, title, shown)
     else:
-        console.print(_grid(title, shown))
+        # Not the grid's own title: that would be folded to the grid's width.
+        console.print(title, style="italic")
+        console.print(_grid(shown))
     if len(table) > len(shown):
         console.print(f"... and {len(table) - len(shown)} more (--all)")
 
@@ -208,15 +210,15 @@ def _print_pairs(console, title, pairs):
     console.print(title, style="italic")
     for row in pairs.itertuples():
         whose = " = ".join(dict.fromkeys(filter(None, (row.patient_id_a, row.patient_id_b))))
-        alike = f"{row.kind}, {row.distance} bits apart, correlation {row.correlation:.4f}"
+        alike = f"{row.kind}, {row.distance} bits apart, correlation {row.correlation:.3f}, in detail {row.detail:.3f}"
         console.print(f"- {whose or 'patient unknown'}: {row.a} = {row.b} ({alike})", soft_wrap=True)
 
 
-def _grid(title, table):
+def _grid(table):
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    grid = Table(show_edge=False, pad_edge=False)
     for name in table.columns:
         numeric = pd.api.types.is_numeric_dtype(table[name])
         grid.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
