@@ -5,10 +5,21 @@ from statistics import NormalDist
 import numpy as np
 
 from covidcxr.errors import OptionError
-from covidcxr.evaluation.metrics import Tally, flatten, positive_class, reason
+from covidcxr.evaluation.metrics import (
+    PREVALENCES,
+    Tally,
+    flatten,
+    positive_class,
+    predictive_values,
+    reason,
+)
 
 LEVEL = 0.95
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "precision")
+METHODS = ("percentile", "bca")
+# Beyond so many patients the acceleration of BCa is taken from blocks of them.
+_BLOCKS = 1000
+_SAME = "every resample of the patients gives this value"
 # Weighted copies of all images that are held at once: 2 million numbers are 16 MB an array.
 _CELLS = 2_000_000
 
@@ -176,7 +187,83 @@ def bootstrap(tally, *, seed, resamples=2000):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None):
+def jackknife(tally, blocks=_BLOCKS):
+    """Recompute every measure without one group after another, for :func:`bca`.
+
+    Parameters
+    ----------
+    tally : covidcxr.evaluation.metrics.Tally
+    blocks : int
+        Where there are more groups, every so many-th is left out together with it: the skewness that BCa
+        needs is a sum over groups, and blocks of independent groups estimate the same.
+
+    Returns
+    -------
+    dict of str to array
+        As :meth:`Tally.measures` gives them, with r = the number of groups or `blocks`, if that is less.
+    """
+    count = min(blocks, tally.size)
+    at_once = max(1, _CELLS // len(tally.groups))
+    parts = []
+    for start in range(0, count, at_once):
+        block = np.arange(start, min(start + at_once, count))[:, None]
+        parts.append(tally.measures(np.arange(tally.size) % count != block))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def percentile(drawn, level=LEVEL):
+    """Percentile interval of bootstrap values.
+
+    Parameters
+    ----------
+    drawn : array of float, shape (r,)
+    level : float
+
+    Returns
+    -------
+    (float, float)
+    """
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca(value, drawn, left_out, level=LEVEL):
+    """Bias-corrected and accelerated interval of bootstrap values.
+
+    Parameters
+    ----------
+    value : float
+        Of the measure, nothing resampled.
+    drawn : array of float, shape (r,)
+        Bootstrap values; ties with `value` count half.
+    left_out : array of float, shape (m,)
+        Jackknife values.
+    level : float
+
+    Returns
+    -------
+    (float, float)
+        NaN, NaN where it is not defined: all of `drawn` on one side of `value`, or a jackknife value missing
+        or all of them equal.
+
+    References
+    ----------
+    Efron 1987, J. Am. Stat. Assoc. 82, 171; as in Efron and Tibshirani 1993, equations 14.9 to 14.15.
+    """
+    normal = NormalDist()
+    below = float(np.mean(drawn < value) + np.mean(drawn <= value)) / 2
+    pulls = left_out.mean() - left_out
+    energy = float((pulls**2).sum())
+    if not (0 < below < 1 and np.ptp(left_out) > 1e-12):
+        return float("nan"), float("nan")
+    bias, acceleration = normal.inv_cdf(below), float((pulls**3).sum()) / (6 * energy**1.5)
+    sums = [bias + normal.inv_cdf((1 + sign * level) / 2) for sign in (-1, 1)]
+    shares = [normal.cdf(bias + each / (1 - acceleration * each)) for each in sums]
+    low, high = np.quantile(drawn, shares)
+    return float(low), float(high)
+
+
+def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None, method="percentile"):
     """Give every measure with its interval.
 
     Parameters
@@ -190,11 +277,16 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None):
         Confidence level in (0, 1).
     positive : str, optional
         See :func:`covidcxr.evaluation.metrics.positive_class`.
+    method : {"percentile", "bca"}
+        BCa mends the percentile interval's bias and skewness, at the price of a jackknife; where it is not
+        defined the percentile interval stands, and the entry's ``method`` says so.
 
     Returns
     -------
     dict
-        ``images``, ``patients``, ``seed``, ``resamples``, ``level``, ``positive_class`` and ``measures``: for
+        ``images``, ``patients``, ``seed``, ``resamples``, ``level``, ``positive_class``, ``at_prevalence`` (for each
+        of `metrics.PREVALENCES`, ``"0.01"``, an entry of ``ppv`` and one of ``npv``, of the positive
+        class: those of a test with its sensitivity and specificity) and ``measures``: for
         the dotted name of each measure in metrics.json (``"per_class.covid19.sensitivity"``) a dictionary of
         ``value``, ``low``, ``high`` and ``method``; None where undefined, with a ``reason``;
         ``undefined_resamples`` counts the resamples left out because a class was missing from them.
@@ -209,21 +301,28 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None):
     ------
     DataError
         If there is nothing to evaluate.
+    OptionError
+        If `resamples` is less than 1, or there is no such method.
     """
+    if method not in METHODS:
+        raise OptionError(f"interval method {method!r}: choose one of {', '.join(METHODS)}")
     names = predictions.class_names
     tally = Tally(predictions, predictions.patients)
     point = flatten(tally.measures(np.ones((1, tally.size))), names)
     drawn = flatten(bootstrap(tally, seed=seed, resamples=resamples), names)
+    left_out = flatten(jackknife(tally), names) if method == "bca" else {}
     values = {name: None if np.isnan(value[0]) else float(value[0]) for name, value in point.items()}
     counts = _patients_behind(tally, names)
-    measures = {name: _entry(name, values, drawn[name], counts, level) for name in values}
+    measures = {name: _entry(name, values, drawn[name], counts, level, left_out.get(name)) for name in values}
+    chosen = positive_class(names, positive)
     return {
         "images": len(predictions),
         "patients": tally.size,
         "seed": seed,
         "resamples": resamples,
         "level": level,
-        "positive_class": positive_class(names, positive),
+        "positive_class": chosen,
+        "at_prevalence": _at_prevalences(chosen, (point, drawn, left_out), level),
         "measures": measures,
     }
 
@@ -252,17 +351,52 @@ def spread(values):
     }
 
 
-def _entry(name, values, drawn, counts, level):
+def _entry(name, values, drawn, counts, level, left_out=None):
     value = values[name]
     if value is None:
         return {"value": None, "low": None, "high": None, "method": None, "reason": reason(name, values)}
-    defined = drawn[~np.isnan(drawn)]
-    if np.ptp(defined) < 1e-12:
+    if np.ptp(drawn[~np.isnan(drawn)]) < 1e-12:
         return {"value": value, **_without_spread(name, value, counts.get(name), level)}
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    entry = {"value": value, "low": float(low), "high": float(high), "method": "patient bootstrap"}
+    return _spread_entry(value, drawn, left_out, level)
+
+
+def _spread_entry(value, drawn, left_out, level):
+    defined = drawn[~np.isnan(drawn)]
+    low, high = (np.nan, np.nan) if left_out is None else bca(value, defined, left_out, level)
+    method = "patient bootstrap, BCa"
+    if np.isnan(low):
+        (low, high), method = percentile(defined, level), "patient bootstrap"
+    entry = {"value": value, "low": low, "high": high, "method": method}
     missing = len(drawn) - len(defined)
     return entry | ({"undefined_resamples": missing} if missing else {})
+
+
+def _at_prevalences(label, tables, level):
+    """Predictive values of one class at stated prevalences, from its sensitivity and specificity."""
+    pairs = [
+        [table.get(f"per_class.{label}.{name}") for name in ("sensitivity", "specificity")]
+        for table in tables
+    ]
+    result = {}
+    for prevalence in PREVALENCES:
+        point, drawn, left_out = (
+            predictive_values(*pair, prevalence) if pair[0] is not None else (None, None) for pair in pairs
+        )
+        result[f"{prevalence:g}"] = {
+            name: _predictive_entry(float(point[i][0]), drawn[i], left_out[i], level)
+            for i, name in enumerate(("ppv", "npv"))
+        }
+    return result
+
+
+def _predictive_entry(value, drawn, left_out, level):
+    defined = drawn[~np.isnan(drawn)]
+    blank = {"value": None if np.isnan(value) else value, "low": None, "high": None, "method": None}
+    if np.isnan(value):
+        return blank | {"reason": "sensitivity or specificity is undefined, or no test would come out so"}
+    if np.ptp(defined) < 1e-12:
+        return blank | {"reason": _SAME}
+    return _spread_entry(value, drawn, left_out, level)
 
 
 def _without_spread(name, value, count, level):
@@ -277,7 +411,7 @@ def _without_spread(name, value, count, level):
         "low": None,
         "high": None,
         "method": None,
-        "reason": "every resample of the patients gives this value",
+        "reason": _SAME,
     }
 
 

@@ -22,6 +22,8 @@ PER_CLASS = (
     "average_precision",
 )
 MACRO = ("sensitivity", "specificity", "precision", "f1", "roc_auc", "average_precision")
+# khalifa2020's F1 (Table 2): of the mean precision and the mean recall, not the mean of the classes' F1.
+F1_OF_MEANS = "f1_of_means"
 OVERALL = ("accuracy", "balanced_accuracy", "mcc", "brier", "log_loss", "ece")
 
 _REASONS = {
@@ -34,6 +36,7 @@ _REASONS = {
     "balanced_accuracy": "some class has no image",
     "mcc": "all labels, or all predictions, are of one class",
 }
+_NOTHING_RIGHT = "some class has no image, or no image was classified rightly"
 
 
 class Tally:
@@ -91,6 +94,7 @@ class Tally:
         per_class["brier"] = losses[:, 1:]
         per_class["roc_auc"], per_class["average_precision"] = self._areas(weights)
         macro = {f"macro.{name}": per_class[name].mean(axis=1) for name in MACRO}
+        macro[f"macro.{F1_OF_MEANS}"] = f1_of_means(per_class["precision"], per_class["sensitivity"])
         return {**overall, **macro, **{f"class.{name}": per_class[name] for name in PER_CLASS}}
 
     def _areas(self, weights):
@@ -156,7 +160,8 @@ def from_confusion(matrices):
         ``accuracy``, ``balanced_accuracy`` (mean of the sensitivities) and ``mcc`` (Gorodkin 2004).
     per_class : dict of str to array of shape (r, k)
         ``sensitivity``, ``specificity``, ``precision``, ``f1`` and ``accuracy``, each class against the rest
-        (ragab2022, section "Evaluation Metrics"). NaN where a denominator is zero.
+        (ragab2022, section "Evaluation Metrics"; rahimzadeh2020's "accuracy for each class").
+        NaN where a denominator is zero.
     """
     matrices = np.asarray(matrices, dtype=np.float64)
     hits = np.diagonal(matrices, axis1=1, axis2=2)
@@ -178,6 +183,25 @@ def from_confusion(matrices):
         "mcc": np.clip(divide(n * hits.sum(axis=1) - (true * predicted).sum(axis=1), spread), -1, 1),
     }
     return overall, per_class
+
+
+def f1_of_means(precision, sensitivity):
+    """F1 of the mean precision and the mean sensitivity over the classes, as khalifa2020's Table 2 has it.
+
+    It is never below the mean of the classes' F1, and not equal to it where classes differ (Opitz and Burst 2019,
+    arXiv 1911.03347).
+
+    Parameters
+    ----------
+    precision, sensitivity : array, shape (r, k)
+
+    Returns
+    -------
+    array of float64, shape (r,)
+        NaN where one of them is, or where both means are zero.
+    """
+    means = np.mean(precision, axis=1), np.mean(sensitivity, axis=1)
+    return divide(2 * means[0] * means[1], means[0] + means[1])
 
 
 def positive_class(class_names, wanted=None):
@@ -211,18 +235,21 @@ def predictive_values(sensitivity, specificity, prevalence):
 
     Parameters
     ----------
-    sensitivity, specificity, prevalence : float
+    sensitivity, specificity : float or array of one shape
         Fractions in [0, 1].
+    prevalence : float
+        Likewise.
 
     Returns
     -------
-    (float, float)
+    pair of float, or of arrays
         NaN where no test would be positive (or negative).
     """
     true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     positive = divide(true_positive, true_positive + false_positive)
-    return float(positive), float(divide(true_negative, true_negative + false_negative))
+    negative = divide(true_negative, true_negative + false_negative)
+    return (positive, negative) if positive.ndim else (float(positive), float(negative))
 
 
 def compute(predictions, positive=None):
@@ -246,7 +273,7 @@ def compute(predictions, positive=None):
         - ``log_loss``: nats, probabilities clipped at 2.2e-16;
         - ``ece``: expected calibration error of the most probable class, over 15 equal-width bins of its
           probability;
-        - ``macro``: unweighted means over the classes;
+        - ``macro``: unweighted means over the classes, and ``f1_of_means`` (:func:`f1_of_means`);
         - ``per_class``: each class against the rest;
         - ``positive``: the positive class's own row, with predictive values at stated prevalences;
         - ``undefined``: why a measure is None, by its dotted name (``"per_class.covid19.precision"``).
@@ -266,7 +293,7 @@ def compute(predictions, positive=None):
         "patients": int(predictions.patients.max()) + 1,
         "classes": list(names),
         **{name: values[name] for name in OVERALL},
-        "macro": {name: values[f"macro.{name}"] for name in MACRO},
+        "macro": {name: values[f"macro.{name}"] for name in (*MACRO, F1_OF_MEANS)},
         "per_class": {
             c: {name: values[f"per_class.{c}.{name}"] for name in PER_CLASS} | {"images": int(count)}
             for c, count in zip(names, np.bincount(tally.y_true, minlength=len(names)), strict=True)
@@ -306,6 +333,8 @@ def reason(name, values):
     measure = name.rsplit(".", 1)[-1]
     if not name.startswith("macro."):
         return _REASONS[measure]
+    if measure == F1_OF_MEANS:
+        return reason("macro.precision", values) if values["macro.precision"] is None else _NOTHING_RIGHT
     parts = [key for key in values if key.startswith("per_class.") and key.endswith(f".{measure}")]
     blank = [key[len("per_class.") : -len(measure) - 1] for key in parts if values[key] is None]
     return f"undefined for {', '.join(blank)}: {_REASONS[measure]}"
