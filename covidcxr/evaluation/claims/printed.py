@@ -26,7 +26,7 @@ COLUMNS = (
     "n",
 )
 # Float noise of sums and quotients; no printed number has more than five decimals.
-EPSILON = 1e-9
+EPSILON = 1e-12
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def checks(numbers):
     yield from rates
     misprints = {check.numbers[0].id: _exact(numbers, check.numbers[0]) for check in rates if _wrong(check)}
     yield from _averages(numbers, misprints)
+    yield from _mixtures(numbers)
     yield from _text(numbers)
 
 
@@ -137,6 +138,15 @@ def _averages(numbers, misprints):
         how = "mean of the five folds as printed"
         how += f", of {', '.join(mended)} as Table 3's counts have it" if mended else ""
         yield rules.average(cell, members, how, replaced=misprints)
+
+
+def _mixtures(numbers):
+    """Hold each class's accuracy to its own row, which needs no counts."""
+    for cell in numbers.like("table4.*.*.*.accuracy"):
+        row = cell.id.removesuffix("accuracy")
+        rates = [numbers[row + name] for name in ("sensitivity", "specificity")]
+        how = f"sensitivity {rates[0].printed}, specificity {rates[1].printed}"
+        yield rules.between(cell, rates, how)
 
 
 def _text(numbers):
