@@ -33,8 +33,9 @@ FOUND = {
         ("rate_of_counts", "table4.fold2.concatenated.covid19.accuracy"),
         ("rate_of_counts", "table4.fold4.xception.normal.accuracy"),
         ("rate_of_counts", "table4.fold4.resnet50v2.pneumonia.sensitivity"),
-        # Above both its sensitivity and its specificity: it shows without counts too.
+        # Two of these four show without counts too: an accuracy above both sensitivity and specificity.
         ("between", "table4.fold2.resnet50v2.covid19.accuracy"),
+        ("between", "table4.fold4.resnet50v2.pneumonia.accuracy"),
     },
     "yin2020": {
         ("share_of_a_count", "table2.b.densenet121.test"),
@@ -105,7 +106,7 @@ def test_these_contradictions_are_among_those_found(whole, key):
 def test_every_cell_of_rahimzadehs_table_4_is_made_anew_from_table_3_here_too(whole):
     """By NumPy alone, from the rows of the CSV: 191 of 195 cells and all 39 averages agree to one unit."""
     numbers = printed.load("rahimzadeh2020")
-    wrong = {ids for rule, ids in FOUND["rahimzadeh2020"]}
+    wrong = {ids for rule, ids in FOUND["rahimzadeh2020"] if rule == "rate_of_counts"}
     labels = ("covid19", "pneumonia", "normal")
     seen, kept = 0, {}
     for fold in range(1, 6):
@@ -229,7 +230,7 @@ def test_every_result_of_a_table_is_held_to_some_rule_or_named_as_not(whole, key
 def test_a_report_of_one_paper_and_of_all(whole):
     one = claims.report("rahimzadeh2020")
     assert one.keys == ["rahimzadeh2020"]
-    assert len(one.contradictions) == 5
+    assert len(one.contradictions) == 6
     assert whole.keys == list(printed.KEYS)
     assert len(whole.table) == len(whole.contradictions) == whole.summary["contradictions"].sum()
     assert whole.summary["numbers"].sum() == len(whole.numbers)
@@ -297,9 +298,10 @@ def test_a_misprint_put_in_is_found_and_nothing_else_changes():
         wrong = {
             check.numbers[0].id
             for check in rahimzadeh2020.checks(changed)
-            if check.verdict == rules.CONTRADICTS
+            if check.verdict == rules.CONTRADICTS and check.rule == "rate_of_counts"
         }
-        assert wrong == {ids for _, ids in FOUND["rahimzadeh2020"]} | {cell.id}
+        known = {ids for rule, ids in FOUND["rahimzadeh2020"] if rule == "rate_of_counts"}
+        assert wrong == known | {cell.id}
 
 
 def test_the_page_is_what_the_report_makes_now(whole):

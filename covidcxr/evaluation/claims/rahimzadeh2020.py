@@ -31,7 +31,7 @@ def checks(numbers):
     yield from rates
     misprints = {check.numbers[0].id: _exact(numbers, check.numbers[0]) for check in rates if _wrong(check)}
     yield from _averages(numbers, misprints)
-    yield from _mixtures(numbers)
+    yield from _mixtures(numbers, misprints)
     yield from _text(numbers)
 
 
@@ -140,12 +140,14 @@ def _averages(numbers, misprints):
         yield rules.average(cell, members, how, replaced=misprints)
 
 
-def _mixtures(numbers):
+def _mixtures(numbers, misprints):
     """Hold each class's accuracy to its own row, which needs no counts."""
     for cell in numbers.like("table4.*.*.*.accuracy"):
         row = cell.id.removesuffix("accuracy")
         rates = [numbers[row + name] for name in ("sensitivity", "specificity")]
         how = f"sensitivity {rates[0].printed}, specificity {rates[1].printed}"
+        wrong = [number.measure for number in (cell, *rates) if number.id in misprints]
+        how += f"; Table 3's counts contradict the {' and '.join(wrong)}" if wrong else ""
         yield rules.between(cell, rates, how)
 
 
