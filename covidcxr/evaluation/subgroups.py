@@ -131,6 +131,7 @@ def _text(row, measure):
     )
     if np.isnan(value):
         return "—"
-    scale, digits = (1, 3) if measure == "roc_auc" else (100, 1)
+    # Groups are small: decimals would promise what they cannot hold.
+    scale, digits = (1, 2) if measure == "roc_auc" else (100, 0)
     text = f"{scale * value:.{digits}f}" + ("" if scale == 1 else " %")
     return text if np.isnan(low) else f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"

@@ -148,19 +148,21 @@ def difference(first, second):
     )
 
 
-def overall(rows):
+def overall(rows, externals=()):
     """Sum up in sentences.
 
     Parameters
     ----------
     rows : sequence of Row
+    externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
+        Those that the rows were made with.
 
     Returns
     -------
     list of str
     """
     claimed = [row for row in rows if row.paper is not None]
-    return [*_reproduced(claimed), *_under_sound(rows), *_elsewhere(rows)]
+    return [*_reproduced(claimed), *_under_sound(rows), *_elsewhere(rows, externals)]
 
 
 def points(value, percent, signed=False):
@@ -178,9 +180,10 @@ def _reproduced(claimed):
             "No figure of the paper can be held against an interval: the runs are of the sound protocol only."
         ]
     inside = [row for row in held if _place(row.paper, _beside_paper(row)) == "inside"]
-    above = [row for row in held if _place(row.paper, _beside_paper(row)) == "above"]
+    places = [_place(row.paper, _beside_paper(row)) for row in held]
+    outside = [f"{places.count(word)} {word} it" for word in ("above", "below") if word in places]
     text = f"{len(inside)} of {len(held)} printed figures lie inside the interval of the published protocol"
-    text += f"; {len(above)} lie above it." if above else "."
+    text += f"; {' and '.join(outside)}." if outside else "."
     small = [row for row in inside if _few(_beside_paper(row), row.percent)]
     if small:
         text += (
@@ -195,7 +198,8 @@ def _under_sound(rows):
         return ["Published and sound protocol cannot be compared: runs of one of the two are missing."]
     clear = [row for row in both if row.change.has_interval and _worse(row, row.change)]
     if not clear:
-        return [f"Of {len(both)} measures none falls under the sound protocol by more than chance explains."]
+        text = f"Of {len(both)} measures none is worse under the sound protocol by more than chance explains"
+        return [f"{text}{_unseen(both)}."]
     worst = max(clear, key=lambda row: abs(row.change.value))
     return [
         (
@@ -205,17 +209,28 @@ def _under_sound(rows):
     ]
 
 
-def _elsewhere(rows):
+def _unseen(both):
+    """Say how large a fall so few images would hide: no difference seen is not no difference."""
+    lows = [row.change.low for row in both if row.measure == "accuracy" and row.change.has_interval]
+    return (
+        f"; a fall of the accuracy by {points(-min(lows), True)} points could be hidden"
+        if lows and min(lows) < 0
+        else ""
+    )
+
+
+def _elsewhere(rows, externals):
     sentences = []
     for row in rows:
         base = row.sound or row.published
         if row.measure != "accuracy" or base is None:
             continue
-        for place, estimate in enumerate(row.external, 1):
+        for external, estimate in zip(externals, row.external, strict=True):
             if estimate is not None:
                 text = _signed(difference(base, estimate), True)
+                models = row.models or "all models"
                 sentences.append(
-                    f"External set {place}, accuracy of {row.models or 'all models'}: {text} against our own split."
+                    f"{external.name}: accuracy of {models} {text} against the run's own images."
                 )
     return sentences
 

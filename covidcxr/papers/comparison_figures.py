@@ -121,7 +121,9 @@ def _overview(recipe, models, place):
         figures.strips(table, place / "strips", paper=claims)
         drawn.append(
             _listed(
-                place / "strips", "Accuracy of every model, images as they are; star: the paper", wide=True
+                place / "strips",
+                "Accuracy of every model, images as they are; star: the paper",
+                wide=table["group"].nunique() > 3,
             )
         )
     if table["network"].nunique() > 1:

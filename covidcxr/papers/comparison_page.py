@@ -112,12 +112,12 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
 
     check(out)
     rows = comparison.compare(recipe, runs, externals)
-    verdicts = comparison.overall(rows)
+    audits, missing = _audits(runs)
+    verdicts = [*comparison.overall(rows, externals), _audits_in_short(audits)]
     splits = comparison_data.splits_of(runs)
     cautions = comparison_data.cautions(recipe, runs, splits)
     out = make_folder(out)
     figures = comparison_figures.draw(recipe, runs, out) + (_explained(runs, out) if explain else [])
-    audits, missing = _audits(runs)
     known = comparison_card.answers(
         recipe, runs, splits, externals, verdicts, audited=bool(audits), explained=explain
     )
@@ -224,7 +224,8 @@ def _published(row):
         return _estimate(row.published, row)
     main, small = _estimate(row.as_paper, row)
     plain = _estimate(row.published, row)[0]
-    return [main, f"scored as the paper does, {small}", f"images as they are: {plain}"]
+    way = " from predicted classes" if row.measure == "roc_auc" else ""
+    return [main, f"scored as the paper does{way}, {small}", f"images as they are: {plain}"]
 
 
 def _estimate(estimate, row):
@@ -260,6 +261,19 @@ def _audits(runs):
     return found, missing
 
 
+def _audits_in_short(audits):
+    from covidcxr.evaluation.audits.report import LEAK, WARNING
+
+    if not audits:
+        return "No run was audited: leaks and shortcuts are unknown."
+    found = [item for audit in audits for item in audit["findings"]]
+    named = {
+        kind: sorted({item["name"] for item in found if item["severity"] == kind}) for kind in (LEAK, WARNING)
+    }
+    texts = [f"{kind}s ({', '.join(names).replace('_', ' ')})" for kind, names in named.items() if names]
+    return f"The audits found {' and '.join(texts) or 'neither leak nor warning'}."
+
+
 def _frame(name, table):
     shown = table.head(_AUDIT_ROWS)
     more = f" (first {len(shown)} of {len(table):,} rows)" if len(table) > len(shown) else ""
@@ -286,9 +300,9 @@ def _subgroups(recipe, runs, externals, seed):
         for model in models:
             table = subgroups(model.headline, seed=seed, positive=recipe.positive_class)
             tables.append((f"{model.title}, split {model.metrics['headline_split']}", table))
-    for external in externals:
-        if external.subgroups is not None:
-            tables.append((external.name, external.subgroups.replace("", None)))
+    tables += [
+        (item.name, item.subgroups.replace("", None)) for item in externals if item.subgroups is not None
+    ]
     parts = [(title, *wide(table)) for title, table in tables if len(table)]
     return [{"title": title, "columns": columns, "rows": rows} for title, columns, rows in parts]
 

@@ -13,6 +13,7 @@ from covidcxr.papers.plan import RunOptions
 from covidcxr.papers.units import Unit, chosen
 
 EVALUATION = "evaluation.json"
+AUDIT = "audit"
 _RUN = "give a folder that `covidcxr train` wrote"
 _EVALUATION = "give a folder that `covidcxr evaluate --out` wrote"
 _DONE = "done"
@@ -98,7 +99,8 @@ class Run:
         from covidcxr.evaluation.audits.report import read
 
         places = [self.folder, *(model.folder for model in self.models if model.folder != self.folder)]
-        found = {place: read(place) for place in places}
+        # By default an audit of a run lies in a folder of its own.
+        found = {place: read(place / AUDIT) or read(place) for place in places}
         return {place: audits for place, audits in found.items() if audits}
 
 
