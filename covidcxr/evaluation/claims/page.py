@@ -15,7 +15,8 @@ is kept as printed in `covidcxr/evaluation/claims/<paper>.csv`, with the place i
 holds these numbers to arithmetic and makes this page; nothing is trained or downloaded for it.
 
 A contradiction says that two printed numbers, or a printed number and the data set or network that the paper names,
-cannot both be right. It does not say which of them is wrong, and it says nothing about a model beyond that.
+cannot both be right. It does not say which of them is wrong, and it says nothing about a model beyond that. What a rule
+takes for granted, such as one test set for all networks or a test size, stands in the last column.
 
 Tolerance is half a unit of the last printed place, of the number and of every printed number that it is computed from.
 A number that agrees once it is read as cut off instead of rounded (*truncated*), or as rounded to fewer decimals and

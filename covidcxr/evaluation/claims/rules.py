@@ -25,7 +25,7 @@ RULES = {
     "f1": "F1 of precision and recall",
     "between": "accuracy outside sensitivity and specificity",
     "common_share": "one class share for one test set",
-    "unit": "unit",
+    "unit": "fraction among percentages",
     "same": "one number printed twice",
     "same_matrix": "one matrix printed twice",
     "largest": "text against table",
@@ -322,7 +322,7 @@ def share_interval(accuracy, first, second, loose=True):
 def common_share(rows, how):
     """Ask whether accuracies on one test set are mixtures of their rates by one share of the classes.
 
-    Rows that are no mixture at all are left to :func:`between`.
+    Rows that are no mixture at all are left to `between`.
 
     Parameters
     ----------
