@@ -129,7 +129,7 @@ def detail_correlations(records, pairs, workers=2):
     numpy.ndarray of float, shape (pairs,)
         Pearson's correlation at the best place, -1 to 1; NaN where a file cannot be read. The same picture in
         another size or compression has about 0.9 to 1, a slightly cropped or marked one 0.6 and more, pictures of
-        two people 0.5 and less: see :data:`DETAIL`.
+        two people 0.5 and less, a flat one 0: see :data:`DETAIL`.
     """
     paths = sorted({*pairs["a"], *pairs["b"]})
     with ThreadPoolExecutor(workers) as pool:
@@ -255,6 +255,9 @@ def _found_in(first, second):
         return np.nan
     middle = np.s_[_DETAIL_SHIFT:-_DETAIL_SHIFT, _DETAIL_SHIFT:-_DETAIL_SHIFT]
     whole, part = first.astype(np.float32), second[middle].astype(np.float32)
+    # OpenCV finds what is flat everywhere.
+    if not part.std() or not whole.std():
+        return 0.0
     return float(cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED).max())
 
 

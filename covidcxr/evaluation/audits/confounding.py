@@ -175,9 +175,9 @@ def _compare(factor, first, second, pairs, generator):
     if factor.is_number:
         effect, p = tell_apart(first.to_numpy(float), second.to_numpy(float))
         return "ROC area", effect, min(1.0, p * pairs)
-    counts = pd.crosstab(
-        np.repeat(["a", "b"], [len(first), len(second)]), pd.concat([first, second]).to_numpy()
-    ).to_numpy()
+    kinds, codes = np.unique(pd.concat([first, second]).to_numpy(dtype=str), return_inverse=True)
+    sides = (codes[: len(first)], codes[len(first) :])
+    counts = np.array([np.bincount(side, minlength=len(kinds)) for side in sides])
     effect, p = association(counts, generator)
     return "Cramér's V", effect, min(1.0, p * pairs)
 

@@ -3,6 +3,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from covidcxr.data import duplicates, sources, splits
 from covidcxr.data.records import Records
@@ -173,6 +174,23 @@ def test_phantoms_split_by_patient_do_not_leak_and_by_image_do(tmp_path):
         named = leaks.audit(loose, prints=prints).named("patient")
         assert set(named[0].evidence["patients"] if named else ()) == expected
         assert expected
+
+
+def test_fine_detail_tells_two_people_apart_and_knows_a_picture_again(tmp_path):
+    records = phantom.write(tmp_path / "p", {"normal": 8}, size=256, images_per_patient=(1, 1))
+    first = records.table["path"].iloc[0]
+    with Image.open(tmp_path / "p" / first) as image:
+        image.resize((180, 180), Image.Resampling.LANCZOS).save(tmp_path / "p" / "small.jpg", quality=60)
+        image.crop((3, 2, 254, 254)).save(tmp_path / "p" / "cropped.png")
+    Image.new("L", (64, 64), 90).save(tmp_path / "p" / "flat.png")
+    others = list(records.table["path"].iloc[1:])
+    pairs = pd.DataFrame({"a": first, "b": ["small.jpg", "cropped.png", "flat.png", "gone.png", *others]})
+    small, cropped, flat, gone, *people = duplicates.detail_correlations(records, pairs)
+    assert small > 0.85
+    assert cropped > duplicates.DETAIL
+    assert flat == 0
+    assert np.isnan(gone)
+    assert max(people) < duplicates.DETAIL
 
 
 @pytest.mark.slow
