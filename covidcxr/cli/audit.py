@@ -7,7 +7,6 @@ from pathlib import Path
 from covidcxr.cli.options import add_seed
 
 AUDITS = ("leaks", "confounding", "shortcuts", "robustness")
-FOLDER = "audit"
 LEAK_FOUND = 3
 
 _OF_IMAGES = ("leaks", "confounding")
@@ -35,7 +34,7 @@ def add_parser(commands):
         help=f"some of {','.join(AUDITS)} (default: {','.join(_OF_IMAGES)} for DATA, all for RUN)",
     )
     parser.add_argument(
-        "--out", metavar="DIR", help=f"write audit.json and the tables there (default for RUN: RUN/{FOLDER})"
+        "--out", metavar="DIR", help="write audit.json and the tables there (default for RUN: RUN/audit)"
     )
     parser.add_argument("--masks", metavar="DIR", help="lung masks, named as the images, for shortcuts")
     parser.add_argument("--all", action="store_true", help="print every row of the tables")
@@ -113,6 +112,8 @@ def _audit(subject, names, args, of_run):
 
 
 def _place(subject, args, of_run):
+    from covidcxr.evaluation.audits.report import FOLDER
+
     if not args.out:
         return Path(subject) / FOLDER if of_run else None
     # Models of a study have the same tables: each its own folder.

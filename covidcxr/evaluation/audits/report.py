@@ -27,6 +27,8 @@ WARNING = "warning"
 NOTE = "note"
 SEVERITIES = (LEAK, WARNING, NOTE)
 FILE = "audit.json"
+FOLDER = "audit"
+"""Where an audit lies in the folder of a run."""
 
 ROWS = 20
 _FORMAT = 1

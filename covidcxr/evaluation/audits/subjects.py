@@ -128,7 +128,7 @@ def _described(records, place):
 
 
 def _filled(column):
-    return bool((column.fillna("") != "").any())
+    return bool((column.notna() & (column.astype(str) != "")).any())
 
 
 def _noted(records, note):
