@@ -23,7 +23,7 @@ def feature_network(key, weights=None, size=None):
     key : str
         See :func:`covidcxr.models.backbones.get`.
     weights : path-like, optional
-        See :func:`covidcxr.models.backbones.build`; without them the network is random, and distances say
+        See :func:`covidcxr.models.start.start`; without them the network is random, and distances say
         little.
     size : int, optional
         Height and width that images are brought to; default that of the published weights.
@@ -37,15 +37,16 @@ def feature_network(key, weights=None, size=None):
     Raises
     ------
     ModelError
-        As :func:`covidcxr.models.backbones.build`.
+        As :func:`covidcxr.models.start.start`.
     """
     from covidcxr.data.preprocessing import Preprocessing
     from covidcxr.models import backbones
+    from covidcxr.models.start import start
 
     known = backbones.get(key)
     side = size or known.input_size
     mode = "none" if known.value_range == "0-255" else known.value_range
-    model = backbones.build(known, (side, side, 3), weights=weights, pooling="avg")
+    model = start(known, (side, side, 3), weights, pooling="avg")
     return model, Preprocessing((side, side), 3, interpolation="bilinear", mode=mode)
 
 

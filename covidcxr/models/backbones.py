@@ -49,17 +49,16 @@ def get(key):
     raise ModelError(f"backbone {key!r}: not known; choose one of {', '.join(_BY_KEY)}")
 
 
-def build(key, input_shape, weights=None, pooling=None, alpha=1.0, classes=None):
-    """Build a network. Nothing is downloaded.
+def build(key, input_shape, pooling=None, alpha=1.0, classes=None):
+    """Build a network with random weights, from Keras' current seed.
+
+    See :func:`covidcxr.models.start.start` for one with weights from a file.
 
     Parameters
     ----------
     key : str or Backbone
     input_shape : tuple of int
         (height, width, channels).
-    weights : path-like, optional
-        File or folder to fill it from (see :func:`covidcxr.models.weight_files.load_into`); without it the
-        weights are random, from Keras' current seed.
     pooling : {"avg", "max"}, optional
         Global pooling after the last feature map.
     alpha : float, optional
@@ -90,8 +89,6 @@ def build(key, input_shape, weights=None, pooling=None, alpha=1.0, classes=None)
     except (ValueError, CovidcxrError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{backbone.key}: cannot be built for {options}: {reason}") from error
-    if weights is not None:
-        _load(model, backbone, weights, alpha)
     return model
 
 
@@ -99,17 +96,6 @@ def _end(pooling, classes):
     if classes is None:
         return {"include_top": False, "pooling": pooling}
     return {"include_top": True, "classes": classes}
-
-
-def _load(model, backbone, weights, alpha):
-    from covidcxr.models import pretrained, weight_files
-
-    if backbone.parts:
-        from covidcxr.models import concatenated
-
-        concatenated.load_weights(model, weights)
-    else:
-        weight_files.load_into(model, pretrained.find_weights(backbone.key, weights, alpha))
 
 
 def _width(backbone, alpha):

@@ -10,6 +10,7 @@ import keras
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones, heads, pretrained, weight_files
 from covidcxr.models.blocks import global_pool
+from covidcxr.models.weights_report import WeightsReport
 
 INPUT_SIZE = 300
 # Backbone, and the last layer of it in the flat network.
@@ -121,7 +122,7 @@ def load_weights(model, spec, partial=False):
 
     Returns
     -------
-    covidcxr.models.weight_files.WeightsReport
+    covidcxr.models.weights_report.WeightsReport
         Of both; their file names and sums are joined by a comma.
 
     Raises
@@ -133,7 +134,7 @@ def load_weights(model, spec, partial=False):
     found = {key: pretrained.find_weights(key, spec, input_size=INPUT_SIZE) for key in inside}
     reports = [weight_files.load_into(part, found[key], partial) for key, part in inside.items()]
     loaded = tuple(name for report in reports for name in report.loaded)
-    return weight_files.WeightsReport(
+    return WeightsReport(
         loaded=loaded,
         missing=tuple(layer.name for layer in model.layers if layer.weights and layer.name not in loaded),
         unused=tuple(name for report in reports for name in report.unused),

@@ -9,7 +9,7 @@ from covidcxr.atomic import make_folder, whole_file
 from covidcxr.errors import ModelError
 from covidcxr.models import caffe_weights, torch_weights
 from covidcxr.models.small_networks import SMALL_NETWORKS
-from covidcxr.models.weight_files import sha256
+from covidcxr.models.weights_report import sha256
 
 ORIGIN_ATTRIBUTE = "covidcxr_origin"
 TORCH_SUFFIXES = (".pth", ".pt")

@@ -107,13 +107,14 @@ def backbone(key="mobilenet_v2", weights=None, size=None):
     import keras
 
     from covidcxr.models import backbones, pretrained
+    from covidcxr.models.start import start
 
     known = backbones.get(key)
     side = size or known.input_size
     found = pretrained.find_weights(known.key, weights)
     if found.kind == "none":
         keras.utils.set_random_seed(0)
-    model = backbones.build(known, (side, side, 3), weights=None if found.kind == "none" else weights)
+    model = start(known, (side, side, 3), weights)
     expected = known.range_of(Path(found.path).name) if found.path else known.value_range
     mode = "none" if expected == "0-255" else expected
     note = f"{known.key}, {_origin(found)}"

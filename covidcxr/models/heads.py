@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones
 from covidcxr.models.freezing import freeze_all
-
-HEAD_PREFIX = "head_"
-SCALING_NAME = "input_scaling"
+from covidcxr.models.layer_names import HEAD_PREFIX, SCALING_NAME
 
 # ImageNet weights of these backbones expect -1..1; TensorFlow Hub's module takes 0..1 and rescales inside.
 UNIT_TO_SIGNED = (2.0, -1.0)
@@ -215,11 +213,6 @@ def replace_last(model, last):
     for layer in model.layers[start:]:
         outputs = _copy(layer, HEAD_PREFIX + layer.name)(outputs)
     return keras.Model(model.input, outputs, name=f"{model.name}_classifier")
-
-
-def is_head(layer):
-    """Return whether a layer belongs to a classifier's head, not to its backbone."""
-    return layer.name.startswith(HEAD_PREFIX)
 
 
 def _frozen_classifier(key, input_size, head, input_scaling, alpha):

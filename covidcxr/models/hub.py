@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from covidcxr.errors import ModelError
-from covidcxr.models.heads import is_head
+from covidcxr.models.layer_names import is_head
+from covidcxr.models.weights_report import WeightsReport, sha256
 
 RAGAB_HANDLE = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
 
@@ -69,7 +70,7 @@ def load_into(model, place):
 
     Returns
     -------
-    covidcxr.models.weight_files.WeightsReport
+    covidcxr.models.weights_report.WeightsReport
 
     Raises
     ------
@@ -77,8 +78,6 @@ def load_into(model, place):
         If the module cannot be loaded, or any variable is missing, left over or of another shape. The model
         is then unchanged.
     """
-    from covidcxr.models.weight_files import WeightsReport
-
     values = module_values(load_module(place), place)
     layers = [layer for layer in model.layers if layer.weights and not is_head(layer)]
     names = {layer.name: [slim_name(layer.name, weight.name) for weight in layer.weights] for layer in layers}
@@ -189,8 +188,6 @@ def _check(layers, names, values, place):
 
 
 def _sha256(place):
-    from covidcxr.models.weight_files import sha256
-
     variables = sorted(Path(str(place)).glob("variables/variables.data-*"))
     if not variables:
         return ""

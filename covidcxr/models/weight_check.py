@@ -9,7 +9,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from covidcxr.errors import ModelError
-from covidcxr.models import backbones, convert, fetching, pretrained, weight_catalog, weight_files
+from covidcxr.models import (
+    backbones,
+    convert,
+    fetching,
+    pretrained,
+    weight_catalog,
+    weight_files,
+    weights_report,
+)
 
 SUFFIXES = (".h5", ".hdf5", ".keras", *convert.SOURCE_SUFFIXES)
 # Files may leave out, or add, the few numbers that Keras counts but does not train.
@@ -106,7 +114,7 @@ def _asked(key):
 
 def _verdict(path, asked):
     try:
-        digest = weight_files.sha256(path)
+        digest = weights_report.sha256(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     candidates = asked or _candidates(path)

@@ -1,45 +1,20 @@
 """Weight files of Keras, old and new, read into a network layer by layer, with an account of what fitted."""
 
-import hashlib
 import re
 import warnings
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from covidcxr.errors import ModelError
-from covidcxr.models.heads import is_head
+from covidcxr.models.layer_names import is_head
+from covidcxr.models.weights_report import WeightsReport, sha256
 
 # Keras counts layers without a name of their own through a process, so their numbers tell the order, not the
 # layer.
 _AUTOMATIC = re.compile(r"(separable_|depthwise_)?(conv2d|batch_normalization|dense|normalization)(_\d+)?")
 _IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class WeightsReport:
-    """What a weight file gave to a network.
-
-    Attributes
-    ----------
-    loaded, missing : tuple of str
-        Layers of the network with weights from the file, and those that keep their random start (the head's
-        always do).
-    unused : tuple of str
-        Layers of the file that the network does not have, such as the file's own classifier.
-    source : str
-        File name or address; ``""`` for a random start.
-    sha256 : str
-        Of the file (of a SavedModel: of its variables); ``""`` where there is none.
-    """
-
-    loaded: tuple
-    missing: tuple
-    unused: tuple
-    source: str
-    sha256: str
 
 
 def load_into(model, found, partial=False):
@@ -80,15 +55,6 @@ def load_into(model, found, partial=False):
         raise ModelError(f"{path}: cannot be read as Keras weights ({reason}); fetch it again") from error
     missing = tuple(layer.name for layer in _weighted(model) if layer.name not in set(loaded))
     return WeightsReport(tuple(loaded), missing, tuple(unused), path.name, sha256(path))
-
-
-def sha256(path):
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_layers(path):

@@ -118,7 +118,7 @@ def facts(plan, model):
         yin2020 counts).
     """
     from covidcxr.models.freezing import trainable_counts
-    from covidcxr.models.heads import is_head
+    from covidcxr.models.layer_names import is_head
 
     trainable, frozen = trainable_counts(model)
     body = [layer for layer in model.layers if not is_head(layer)]

@@ -7,12 +7,12 @@ from covidcxr.models.freezing import freeze_layers, trainable_counts
 from covidcxr.models.heads import (
     HeadSpec,
     classifier,
-    is_head,
     khalifa_head,
     nemati_head,
     ragab_head,
     ragab_prose_head,
 )
+from covidcxr.models.layer_names import is_head
 
 
 def images(size, count=2):

@@ -8,6 +8,7 @@ from covidcxr.errors import ModelError
 from covidcxr.models import backbones
 from covidcxr.models.heads import HeadSpec, classifier
 from covidcxr.models.pretrained import Found, find_weights
+from covidcxr.models.start import start
 from covidcxr.models.weight_files import load_into
 
 
@@ -198,7 +199,7 @@ def test_efficientnet_agrees_with_keras_imagenet_network(tmp_path, monkeypatch):
     found = save(source, tmp_path / "efficientnetb0_notop.h5")
     monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(found.path))
     theirs = keras.applications.EfficientNetB0(weights="imagenet", include_top=False, input_shape=shape)
-    ours = backbones.build("efficientnet_b0", shape, weights=found.path)
+    ours = start("efficientnet_b0", shape, found.path)
     images = np.random.default_rng(0).uniform(0, 255, (2, *shape)).astype("float32")
     expected = np.asarray(theirs(images))
     np.testing.assert_allclose(ours(images), expected, atol=1e-5 * np.abs(expected).max())
