@@ -1,6 +1,6 @@
 """The paper's numbers beside ours: what was published, what stays under the sound protocol, what elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -96,7 +96,7 @@ class Row:
         return self.measure in _FRACTIONS
 
 
-def compare(recipe, runs, externals=()):
+def compare(recipe, runs, externals=(), *, real=True):
     """Set every claim that the runs can be held against beside them, then what the paper does not print.
 
     Parameters
@@ -104,6 +104,8 @@ def compare(recipe, runs, externals=()):
     recipe : covidcxr.papers.recipe.Recipe
     runs : sequence of covidcxr.papers.comparison_runs.Run
     externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
+    real : bool
+        Whether the images are radiographs; of phantoms no verdict on the paper is given.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def compare(recipe, runs, externals=()):
     if len(groups) <= _MOST_GROUPS:
         printed = {(row.models, row.measure) for row in rows}
         rows += _not_printed(recipe, groups, printed, measured, elsewhere)
-    return rows
+    return [_judged(row, real) for row in rows]
 
 
 def difference(first, second):
@@ -148,7 +150,7 @@ def difference(first, second):
     )
 
 
-def overall(rows, externals=()):
+def overall(rows, externals=(), *, real=True):
     """Sum up in sentences.
 
     Parameters
@@ -156,13 +158,20 @@ def overall(rows, externals=()):
     rows : sequence of Row
     externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
         Those that the rows were made with.
+    real : bool
+        As of :func:`compare`.
 
     Returns
     -------
     list of str
     """
     claimed = [row for row in rows if row.paper is not None]
-    return [*_reproduced(claimed), *_under_sound(rows), *_elsewhere(rows, externals)]
+    paper = (
+        _reproduced(claimed)
+        if real
+        else ["The images are no radiographs: the paper is neither borne out nor refuted."]
+    )
+    return [*paper, *_under_sound(rows), *_elsewhere(rows, externals)]
 
 
 def points(value, percent, signed=False):
@@ -245,7 +254,7 @@ def _row(recipe, claim, measure, measured, elsewhere):
     change = difference(published, sound) if published and sound else None
     label = claim.label or (recipe.positive_class if _of_a_class(claim, measured) else "")
     fold = f"fold {claim.fold}" if claim.fold.isdecimal() else ""
-    row = Row(
+    return Row(
         models=" ".join(filter(None, (claim.case, claim.model, claim.arm, fold))),
         measure=measure,
         title=_title(measure, label, claim.split),
@@ -259,7 +268,6 @@ def _row(recipe, claim, measure, measured, elsewhere):
         note=claim.note,
         verdict="",
     )
-    return _judged(row)
 
 
 def _not_printed(recipe, groups, printed, measured, elsewhere):
@@ -276,10 +284,8 @@ def _not_printed(recipe, groups, printed, measured, elsewhere):
     return [row for row in rows if row is not None]
 
 
-def _judged(row):
-    from dataclasses import replace
-
-    parts = [_against_paper(row), _against_sound(row), _caution(row)]
+def _judged(row, real):
+    parts = [_against_paper(row) if real else "", _against_sound(row), _caution(row)]
     return replace(row, verdict=" ".join(filter(None, parts)))
 
 

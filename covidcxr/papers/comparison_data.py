@@ -21,8 +21,8 @@ MANIFEST_COLUMNS = (
     "reason",
     "sha256",
 )
-_PHANTOM = ("phantom",)
-_MADE = (*_PHANTOM, run_folder.GENERATED)
+
+_MADE = ("phantom", run_folder.GENERATED)
 _BLOCK = 1 << 20
 
 
@@ -107,9 +107,14 @@ def sources(splits):
     return sorted({source for models in splits.values() for source in models[0].split["source"]})
 
 
+def only_phantom(splits):
+    """Tell whether no radiograph is among the images: computed and generated ones only."""
+    return set(sources(splits)) <= set(_MADE)
+
+
 def cautions(recipe, runs, splits):
     """Say where the runs are not what the paper did, so that no figure is taken for more than it is."""
-    made = set(sources(splits)) <= set(_MADE)
+    made = only_phantom(splits)
     found = []
     if made:
         found.append(

@@ -112,11 +112,11 @@ def _overview(recipe, models, place):
     if len(models) > 1:
         claims = {
             group: claim.value
-            for group, case, network in table[["group", "case", "network"]]
+            for group, case, network, arm in table[["group", "case", "network", "arm"]]
             .drop_duplicates()
             .itertuples(index=False)
             for claim in recipe.claims
-            if _speaks_of(claim, case, network)
+            if _speaks_of(claim, case, network, arm)
         }
         figures.strips(table, place / "strips", paper=claims)
         drawn.append(
@@ -137,9 +137,9 @@ def _overview(recipe, models, place):
     return drawn
 
 
-def _speaks_of(claim, case, network):
+def _speaks_of(claim, case, network, arm):
     mine = claim.measure == "accuracy" and claim.fold in ("", "mean") and not claim.label and not claim.split
-    return mine and claim.case in ("", case) and claim.model in ("", network)
+    return mine and claim.case in ("", case) and claim.model in ("", network) and claim.arm in ("", arm)
 
 
 def _row(model):
@@ -151,6 +151,7 @@ def _row(model):
         "name": group,
         "case": unit.case,
         "network": unit.model,
+        "arm": unit.arm,
         "trainable": max(int(model.config.get("trainable") or 1), 1),
         **{name: entry[name] for name in ("value", "low", "high")},
     }

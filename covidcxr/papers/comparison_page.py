@@ -111,10 +111,11 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     from covidcxr.evaluation.report import write_comparison
 
     check(out)
-    rows = comparison.compare(recipe, runs, externals)
-    audits, missing = _audits(runs)
-    verdicts = [*comparison.overall(rows, externals), _audits_in_short(audits)]
     splits = comparison_data.splits_of(runs)
+    real = not comparison_data.only_phantom(splits)
+    rows = comparison.compare(recipe, runs, externals, real=real)
+    audits, missing = _audits(runs)
+    verdicts = [*comparison.overall(rows, externals, real=real), _audits_in_short(audits)]
     cautions = comparison_data.cautions(recipe, runs, splits)
     out = make_folder(out)
     figures = comparison_figures.draw(recipe, runs, out) + (_explained(runs, out) if explain else [])
@@ -234,7 +235,7 @@ def _estimate(estimate, row):
     text = comparison.points(estimate.value, row.percent) + (" %" if row.percent else "")
     if estimate.has_interval:
         low, high = (comparison.points(value, row.percent) for value in (estimate.low, estimate.high))
-        text += f" [{low}, {high}]"
+        text += f" [{low},\u00a0{high}]"
     rests = f"n = {estimate.images:,}"
     if estimate.models > 1:
         spread = comparison.points(estimate.sd, row.percent)

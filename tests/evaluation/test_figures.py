@@ -167,3 +167,61 @@ def test_evaluation_imports_neither_matplotlib_nor_tensorflow():
     code = f"from covidcxr.evaluation import {modules}; import sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_precision_recall_prints_the_average_precision(tmp_path, two_classes):
+    from sklearn.metrics import average_precision_score
+
+    (path,) = figures.precision_recall(two_classes, tmp_path / "pr.svg")
+    area = average_precision_score(two_classes.y_true == 0, two_classes.probabilities[:, 0])
+    assert f"covid19: {area:.3f}" in words(path)
+    summary = summarise(two_classes, seed=0, resamples=100)
+    entry = summary["measures"]["per_class.covid19.average_precision"]
+    (path,) = figures.precision_recall(two_classes, tmp_path / "pr.svg", summary=summary)
+    assert f"covid19: {entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in words(path)
+
+
+def models():
+    rows = {"group": ["a", "a", "b"], "name": ["a 1", "a 2", "b"], "trainable": [10, 1000, 10**6]}
+    return pd.DataFrame(
+        {**rows, "value": [0.9, 0.8, 0.7], "low": [0.8, None, 0.6], "high": [0.95, None, 0.8]}
+    )
+
+
+def test_strips_show_every_model_the_mean_and_the_paper(tmp_path):
+    (path,) = figures.strips(models(), tmp_path / "s.svg", paper={"a": 0.99})
+    found = words(path)
+    assert found.count("mean") == found.count("paper") == found.count("one model, 95 % interval") == 1
+    assert {"a", "b", "accuracy"} <= set(found)
+    with pytest.raises(DataError, match="no model"):
+        figures.strips(models().iloc[:0], tmp_path / "s.svg")
+
+
+def test_accuracy_by_size_names_every_model(tmp_path):
+    (path,) = figures.accuracy_by_size(models(), tmp_path / "s.svg")
+    assert {"a 1", "a 2", "b", "trainable parameters"} <= set(words(path))
+    with pytest.raises(DataError, match="no model"):
+        figures.accuracy_by_size(models().iloc[:0], tmp_path / "s.svg")
+
+
+def test_no_letter_is_printed_smaller_than_seven_points(tmp_path, two_classes, monkeypatch):
+    from matplotlib.text import Text
+
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append((path, figure)))
+    summary = summarise(two_classes, seed=0, resamples=50)
+    pictures = [np.zeros((4, 4), np.uint8)] * 32
+    figures.learning_curves(history(HEAD_THEN_ALL), "curves")
+    figures.confusion([[3, 1], [0, 4]], ("covid19", "normal"), "confusion")
+    figures.roc(two_classes, "roc", summary=summary)
+    figures.precision_recall(two_classes, "precision", summary=summary)
+    figures.reliability(two_classes, "reliability")
+    figures.strips(models(), "strips")
+    figures.accuracy_by_size(models(), "size")
+    figures.prediction_grid(pictures, ["viral_pneumonia"] * 32, [True] * 32, "grid")
+    assert len(drawn) == 8
+    for name, figure in drawn:
+        width = figure.get_size_inches()[0]
+        page = figures.COLUMN if width <= figures.COLUMN else figures.PAGE
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) * min(1, page / width) >= 7 - 1e-9, name
