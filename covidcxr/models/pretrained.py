@@ -4,37 +4,17 @@ import contextlib
 import os
 import socket
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from covidcxr.atomic import make_folder
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones
 from covidcxr.models.small_networks import SMALL_NETWORKS
+from covidcxr.models.weights_place import Found, cache_folder
 
 # A dead network must not look like a hang; a slow download that still delivers goes on.
 _TIMEOUT_SECONDS = 20
 _SUFFIXES = (".h5", ".hdf5", ".keras")
-
-
-@dataclass(frozen=True)
-class Found:
-    """Weights to start from.
-
-    Attributes
-    ----------
-    kind : {"none", "keras_h5", "saved_model"}
-        ``"keras_h5"`` is any file that Keras wrote; ``"saved_model"`` a TensorFlow SavedModel, as TensorFlow
-        Hub's.
-    path : pathlib.Path, str or None
-        File or folder; for a SavedModel also a TensorFlow Hub address.
-    note : str
-        What a user should know of the choice.
-    """
-
-    kind: str
-    path: Path | str | None
-    note: str
 
 
 def find_weights(backbone_key, spec, alpha=1.0, input_size=None):
@@ -100,11 +80,6 @@ def cache_names(backbone, alpha=1.0, input_size=None):
     ]
     text = backbone.widths.get(alpha, "")
     return list(dict.fromkeys(backbone.cache_name.format(alpha=text, size=size) for size in sizes))
-
-
-def cache_folder():
-    """Return the folder that Keras keeps downloaded weights in."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
 
 
 def _imagenet(backbone, alpha, input_size):

@@ -11,7 +11,7 @@ from pathlib import Path
 from covidcxr.errors import ModelError
 from covidcxr.models import backbones, caffe_weights, convert, fetching, torch_weights
 from covidcxr.models.backbone_table import VALUE_RANGES
-from covidcxr.models.pretrained import Found, cache_folder
+from covidcxr.models.weights_place import Found, cache_folder
 
 SOURCE_SUFFIXES = convert.SOURCE_SUFFIXES
 _DIGITS = 8
