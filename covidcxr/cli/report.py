@@ -1,5 +1,7 @@
 """`covidcxr report RUN...`: the paper's figures beside ours, as one page; `report claims`: its own arithmetic."""
 
+import sys
+
 from covidcxr.cli.options import add_seed
 from covidcxr.errors import OptionError
 
@@ -77,11 +79,12 @@ def _claims(args):
         raise OptionError(
             "--out, --external, --audit and --explain belong to a report of runs, not to claims"
         )
-    for key in keys or papers.keys():
+    for key in keys:
+        # An unknown key is met with the papers' own words.
         papers.get(key)
-        found = report(key)
-        if args.markdown:
-            print(found.to_markdown())
-        else:
-            found.print()
+    found = report(keys[0] if keys else None)
+    if args.markdown:
+        sys.stdout.write(found.to_markdown())
+    else:
+        found.print()
     return 0
