@@ -37,6 +37,12 @@ def add_parser(commands):
         "--out", metavar="DIR", help="write audit.json and the tables there (default for RUN: RUN/audit)"
     )
     parser.add_argument("--masks", metavar="DIR", help="lung masks, named as the images, for shortcuts")
+    parser.add_argument(
+        "--backbone",
+        metavar="KEY",
+        help="network whose frozen features shortcuts looks at (default: the run's own)",
+    )
+    parser.add_argument("--weights", metavar="imagenet|PATH", help="weights of that network")
     parser.add_argument("--all", action="store_true", help="print every row of the tables")
     add_seed(parser)
     parser.set_defaults(run=run)
@@ -44,13 +50,13 @@ def add_parser(commands):
 
 def run(args):
     """Audit, print, write where asked."""
-    from covidcxr.evaluation.audits import report, subjects
+    from covidcxr.evaluation.audits import inputs, report
 
-    of_run = subjects.is_run(args.subject)
+    of_run = inputs.is_run(args.subject)
     _check(args, of_run)
     names = _names(args.only, of_run)
     found = []
-    for subject in subjects.run_folders(args.subject) if of_run else [args.subject]:
+    for subject in inputs.run_folders(args.subject) if of_run else [args.subject]:
         if str(subject) != args.subject:
             print(f"\n{subject}")
         found += _audit(subject, names, args, of_run)
@@ -87,28 +93,55 @@ def _names(only, of_run):
 
 def _audit(subject, names, args, of_run):
     """Carry out the audits of one set of images or one model, each printed and written as soon as it is done."""
-    from covidcxr.evaluation.audits import report, subjects
+    from covidcxr.cli.console import quiet_tensorflow
+    from covidcxr.evaluation.audits import inputs, report
 
-    records = (
-        subjects.run_records(subject, args.data) if of_run else subjects.data_records(subject, args.split)
-    )
+    records = inputs.run_records(subject, args.data) if of_run else inputs.data_records(subject, args.split)
     for note in records.notes:
         _say(note)
     out = _place(subject, args, of_run)
-    options = {"seed": args.seed, "say": _say, "masks": args.masks}
+    options = _options(args, out if of_run else None)
+    if set(names) - set(_OF_IMAGES):
+        quiet_tensorflow()
     if set(names) & set(_OF_IMAGES):
         options["prints"] = _fingerprints(records)
     done = []
     for name in names:
-        module = importlib.import_module(f"covidcxr.evaluation.audits.{name}")
         whole = of_run and name not in _OF_IMAGES
-        done.append(module.audit(subject if whole else records, **options))
+        done.append(_one(name, subject if whole else records, options, strict=bool(args.only)))
         report.print_audits(done[-1:], None if args.all else report.ROWS)
         if out:
             report.write(done, out)
     if out:
         print(f"\naudit: {out / report.FILE}")
     return done
+
+
+def _options(args, out):
+    """Gather the options of all audits; each takes those that it knows."""
+    options = {"seed": args.seed, "say": _say, "masks": args.masks, "data": args.data}
+    if args.backbone:
+        options["backbone"] = args.backbone
+    if args.weights:
+        options["weights"] = args.weights
+    if out:
+        options["cache"] = out / "cache"
+    return options
+
+
+def _one(name, subject, options, *, strict):
+    """Carry out one audit; one that was not asked for by name and cannot be done does not stop the others."""
+    from covidcxr.errors import CovidcxrError
+    from covidcxr.evaluation.audits import report
+
+    module = importlib.import_module(f"covidcxr.evaluation.audits.{name}")
+    try:
+        return module.audit(subject, **options)
+    except CovidcxrError as error:
+        if strict:
+            raise
+        text = f"could not be done: {error}"
+        return report.Audit(name, module.TITLE, {}, (report.Finding(name, "not_done", report.NOTE, text),))
 
 
 def _place(subject, args, of_run):

@@ -51,7 +51,7 @@ _INSIDE = {
     CHECKPOINT: ("epoch-*.keras", "state.json"),
     LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
     TABLES: ("*.csv", "*.png", "*.svg"),
-    AUDIT: ("audit.json", "audit-*.csv"),
+    AUDIT: ("audit.json", "audit-*.csv", "cache/*.npz"),
 }
 _NEEDED = ("paper", "options", "command", "environment")
 
