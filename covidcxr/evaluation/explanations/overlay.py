@@ -70,7 +70,7 @@ def overlay_grid(pictures, path, caption=""):
         raise DataError("no explained image to draw; explain at least one")
     columns = min(len(pictures), COLUMNS)
     rows = -(-len(pictures) // columns)
-    figure = figures.new_figure(2.4 * columns, 1.6 * rows + 0.45)
+    figure = figures.new_figure(2.4 * columns, 1.5 * rows + 0.45)
     panels = figure.subplots(rows, 2 * columns, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()

@@ -88,7 +88,7 @@ def test_a_nested_backbone_equals_the_flat_network():
 
     outer = nested()
     inner = outer.get_layer("backbone")
-    flat = keras.Sequential([*(), keras.layers.GlobalAveragePooling2D(), outer.get_layer("out")])
+    flat = keras.Sequential([keras.layers.GlobalAveragePooling2D(), outer.get_layer("out")])
     flat = keras.Model(inner.input, flat(inner.output))
     # The flat network's own tail is a nested Sequential: both ways of nesting meet here.
     assert Network(outer).feature_map().path == "backbone/last"
@@ -177,3 +177,17 @@ def test_layers_are_left_as_they_were():
     before = model.get_config()
     gradcam(model, images(), np.array([0, 1]))
     assert model.get_config() == before
+
+
+def test_mixed_precision_gives_nearly_the_same_map():
+    import keras
+
+    expected = gradcam(nested(), images(), np.array([0, 1]))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        heat = gradcam(nested(), images(), np.array([0, 1]))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert heat.dtype == np.float32
+    np.testing.assert_allclose(heat, expected, atol=0.05 * expected.max())

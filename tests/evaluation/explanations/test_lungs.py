@@ -22,14 +22,14 @@ def scores(label, patients=range(1, 13)):
 @pytest.mark.parametrize("label", ["normal", "covid19", "bacterial_pneumonia"])
 def test_estimate_on_phantoms_whose_masks_are_known(label):
     found = scores(label)
-    assert found.mean() > 0.8
-    assert found.min() > 0.55
+    assert found.mean() > 0.83
+    assert found.min() > 0.65
 
 
 def test_estimate_is_better_than_the_usual_place_alone():
     place = np.logical_or(*[lungs._usual(centre) < 1 for centre in lungs._CENTRES])
     alone = np.mean([lungs.dice(place, lung_mask(p, 1, size=SIZE, seed=SEED) > 0) for p in range(1, 13)])
-    assert scores("normal").mean() > alone + 0.03
+    assert scores("normal").mean() > alone + 0.08
 
 
 def test_an_opaque_side_is_taken_from_the_other():

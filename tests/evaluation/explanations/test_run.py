@@ -98,7 +98,7 @@ def test_figures_are_the_same_twice(folder, model_file, tmp_path):
     result = explain(model_file, folder / "images", folder / "masks", most=4)
     written = result.figure(tmp_path / "a")
     assert [path.name for path in written] == ["a.png", "a.svg"]
-    result.figure(tmp_path / "b.svg")
+    result.figure(tmp_path / "b")
     svg = (tmp_path / "a.svg").read_text()
     assert svg == (tmp_path / "b.svg").read_text()
     with Image.open(tmp_path / "a.png") as png:
