@@ -263,7 +263,16 @@ def bca(value, drawn, left_out, level=LEVEL):
     return float(low), float(high)
 
 
-def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None, method="percentile"):
+def summarise(
+    predictions,
+    *,
+    seed,
+    resamples=2000,
+    level=LEVEL,
+    positive=None,
+    method="percentile",
+    prevalences=PREVALENCES,
+):
     """Give every measure with its interval.
 
     Parameters
@@ -280,12 +289,14 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None, 
     method : {"percentile", "bca"}
         BCa mends the percentile interval's bias and skewness, at the price of a jackknife; where it is not
         defined the percentile interval stands, and the entry's ``method`` says so.
+    prevalences : sequence of float
+        Each in (0, 1).
 
     Returns
     -------
     dict
         ``images``, ``patients``, ``seed``, ``resamples``, ``level``, ``positive_class``, ``at_prevalence`` (for each
-        of `metrics.PREVALENCES`, ``"0.01"``, an entry of ``ppv`` and one of ``npv``, of the positive
+        prevalence, ``"0.01"``, an entry of ``ppv`` and one of ``npv``, of the positive
         class: those of a test with its sensitivity and specificity) and ``measures``: for
         the dotted name of each measure in metrics.json (``"per_class.covid19.sensitivity"``) a dictionary of
         ``value``, ``low``, ``high`` and ``method``; None where undefined, with a ``reason``;
@@ -302,8 +313,11 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None, 
     DataError
         If there is nothing to evaluate.
     OptionError
-        If `resamples` is less than 1, or there is no such method.
+        If `resamples` is less than 1, there is no such method, or a prevalence is out of range.
     """
+    outside = [value for value in prevalences if not 0 < value < 1]
+    if outside:
+        raise OptionError(f"prevalence {outside[0]}: give a share above 0 and below 1")
     if method not in METHODS:
         raise OptionError(f"interval method {method!r}: choose one of {', '.join(METHODS)}")
     names = predictions.class_names
@@ -322,7 +336,7 @@ def summarise(predictions, *, seed, resamples=2000, level=LEVEL, positive=None, 
         "resamples": resamples,
         "level": level,
         "positive_class": chosen,
-        "at_prevalence": _at_prevalences(chosen, (point, drawn, left_out), level),
+        "at_prevalence": _at_prevalences(chosen, (point, drawn, left_out), prevalences, level),
         "measures": measures,
     }
 
@@ -371,14 +385,14 @@ def _spread_entry(value, drawn, left_out, level):
     return entry | ({"undefined_resamples": missing} if missing else {})
 
 
-def _at_prevalences(label, tables, level):
+def _at_prevalences(label, tables, prevalences, level):
     """Predictive values of one class at stated prevalences, from its sensitivity and specificity."""
     pairs = [
         [table.get(f"per_class.{label}.{name}") for name in ("sensitivity", "specificity")]
         for table in tables
     ]
     result = {}
-    for prevalence in PREVALENCES:
+    for prevalence in prevalences:
         point, drawn, left_out = (
             predictive_values(*pair, prevalence) if pair[0] is not None else (None, None) for pair in pairs
         )

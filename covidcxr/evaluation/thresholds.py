@@ -111,7 +111,7 @@ def apply(threshold, predictions, *, split="test", seed, **options):
     seed : int
         Of the bootstrap.
     **options
-        `resamples`, `level` and `method`, as :func:`covidcxr.evaluation.intervals.summarise` takes them.
+        `resamples`, `level`, `method` and `prevalences`, as :func:`covidcxr.evaluation.intervals.summarise` takes them.
 
     Returns
     -------

@@ -217,6 +217,14 @@ def test_predictive_values_at_a_prevalence_have_intervals(method):
             assert (entries["ppv"]["low"], entries["ppv"]["high"]) == pytest.approx(limits, abs=1e-12)
 
 
+def test_prevalences_are_the_users():
+    predictions = drawn(9, 80)
+    given = intervals.summarise(predictions, seed=5, resamples=40, prevalences=(0.3,))["at_prevalence"]
+    assert list(given) == ["0.3"]
+    with pytest.raises(OptionError, match="prevalence 30: give a share"):
+        intervals.summarise(predictions, seed=5, resamples=40, prevalences=(30,))
+
+
 def test_predictive_values_of_a_perfect_score_have_no_interval():
     table = pd.DataFrame({"path": list("abcd"), "label": ["covid19", "covid19", "normal", "normal"]})
     scores = np.array([[0.9, 0.1]] * 2 + [[0.2, 0.8]] * 2)

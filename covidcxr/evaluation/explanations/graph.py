@@ -57,11 +57,12 @@ class Network:
     def __init__(self, model):
         self.model = model
         self._graph = _graph(model)
-        if self._graph is None or len(self._graph.inputs) != 1 or len(self._graph.outputs) != 1:
+        if self._graph is None:
             raise ModelError(f"{model.name}: not a graph of layers with one input and one output to explain")
-        if len(self._graph.outputs[0].shape) != 2:
+        gives = tuple(self._graph.outputs[0].shape)
+        if len(gives) != 2 or gives[1] == 1:
             raise ModelError(
-                f"{model.name}: gives {tuple(self._graph.outputs[0].shape)}, no class probabilities; "
+                f"{model.name}: gives {gives}, no probabilities of two or more classes; "
                 "give a classifier, not a bare backbone"
             )
         self.calls = list(_calls(self._graph, "", True))
@@ -145,9 +146,10 @@ class Network:
 
 
 def _graph(layer):
-    """Return the graph of a functional or built sequential model; None for any other layer."""
+    """Return the graph of a model with one input and one output; None for any other layer."""
     graph = getattr(layer, "_functional", None) or layer
-    return graph if hasattr(graph, "_nodes_by_depth") else None
+    single = hasattr(graph, "_nodes_by_depth") and len(graph.inputs) == len(graph.outputs) == 1
+    return graph if single else None
 
 
 def _nodes(graph):
@@ -192,7 +194,7 @@ def _run(graph, inputs, instead, look):
         if inner is None:
             output = instead.get(id(node), node.operation)(*arguments, **options)
         else:
-            output = _run(inner, arguments[0], instead, look)
+            output = _run(inner, values[id(node.input_tensors[0])], instead, look)
         look(node, output)
         results = output if isinstance(output, list | tuple) else [output]
         values.update(zip(map(id, node.output_tensors), results, strict=True))

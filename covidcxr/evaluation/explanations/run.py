@@ -123,7 +123,7 @@ def explain(model, files, masks=None, method="gradcam", most=16, seed=0, **optio
         Of that draw.
     **options
         `target` (name of the class to explain; default the predicted one), `patients` (patient of each file,
-        same length as `files`; default each file its own) and whatever the method takes (`layer`; `patch`,
+        same length as `files`; ``""``, and by default every file, is a patient of its own) and whatever the method takes (`layer`; `patch`,
         `stride`; `steps`).
 
     Returns
@@ -197,9 +197,10 @@ def _class_index(name, class_names):
 
 def _chosen(files, masks, patients, most, seed):
     """Return (file, mask or None, patient) of the images to explain, in the order of the files."""
-    names = [str(file) for file in files] if patients is None else [str(name) for name in patients]
+    names = [""] * len(files) if patients is None else [str(name) for name in patients]
     if len(names) != len(files):
         raise DataError(f"{len(names)} patients for {len(files)} images; give one an image")
+    names = [name or str(file) for name, file in zip(names, files, strict=True)]
     if most is not None and most < 1:
         raise OptionError(f"most={most}: explain at least one image, or None for all")
     found = [None] * len(files) if masks is None else lungs.find_masks(masks, files)

@@ -165,6 +165,9 @@ def test_what_has_no_map_or_no_probabilities():
     dense = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     with pytest.raises(ModelError, match="no feature map; explain it by occlusion"):
         Network(dense).feature_map()
+    one = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    with pytest.raises(ModelError, match="two or more classes"):
+        Network(one)
     bare = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
     with pytest.raises(ModelError, match="give a classifier"):
         Network(bare)
@@ -191,3 +194,19 @@ def test_mixed_precision_gives_nearly_the_same_map():
         keras.config.set_dtype_policy(before)
     assert heat.dtype == np.float32
     np.testing.assert_allclose(heat, expected, atol=0.05 * expected.max())
+
+
+def test_a_nested_network_with_two_outputs_stays_closed():
+    """It is run as one layer, and the map before it is taken."""
+    import keras
+
+    keras.utils.set_random_seed(4)
+    start = keras.Input((SIZE, SIZE, 4))
+    pooled = keras.layers.GlobalAveragePooling2D()(start)
+    two = keras.Model(start, [pooled, keras.layers.GlobalMaxPooling2D()(start)], name="two")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    first, second = two(keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs))
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()([first, second]))
+    model = keras.Model(inputs, outputs)
+    assert Network(model).feature_map().path == "conv"
+    assert gradcam(model, images(), np.array([0, 1])).max() > 0

@@ -76,6 +76,14 @@ def test_images_are_drawn_and_estimates_named(folder, model_file):
     assert first.layer == "bright"
 
 
+def test_an_unknown_patient_is_one_of_its_own(folder, model_file):
+    patients = ["a", "a", "", "", "b", "b"]
+    result = explain(model_file, folder / "images", folder / "masks", patients=patients)
+    files = result.table["path"].tolist()
+    assert result.table["patient_id"].tolist() == ["a", "a", files[2], files[3], "b", "b"]
+    assert result.lung_preference(resamples=50)["patients"] == 4
+
+
 def test_only_images_with_a_mask_are_explained(folder, model_file, tmp_path):
     (tmp_path / "2.png").write_bytes((folder / "masks" / "2.png").read_bytes())
     result = explain(model_file, folder / "images", tmp_path)
