@@ -123,8 +123,8 @@ def explain(model, files, masks=None, method="gradcam", most=16, seed=0, **optio
         Of that draw.
     **options
         `target` (name of the class to explain; default the predicted one), `patients` (patient of each file,
-        same length as `files`; ``""``, and by default every file, is a patient of its own) and whatever the method takes (`layer`; `patch`,
-        `stride`; `steps`).
+        same length as `files`; ``""``, and by default every file, is a patient of its own) and whatever the
+        method takes (`layer`; `patch`, `stride`; `steps`).
 
     Returns
     -------

@@ -210,3 +210,36 @@ def test_a_nested_network_with_two_outputs_stays_closed():
     model = keras.Model(inputs, outputs)
     assert Network(model).feature_map().path == "conv"
     assert gradcam(model, images(), np.array([0, 1])).max() > 0
+
+
+@pytest.mark.slow
+def test_a_file_of_keras_2_with_a_nested_application(tmp_path):
+    """As tutorials of 2020 saved it, against tf_keras' own features in the closed form of average and dense."""
+    import tf_keras
+
+    from covidcxr.models.files import load_model
+
+    tf_keras.utils.set_random_seed(0)
+    backbone = tf_keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
+    tail = [
+        tf_keras.layers.GlobalAveragePooling2D(),
+        tf_keras.layers.Dense(2, activation="softmax", name="out"),
+    ]
+    foreign = tf_keras.Sequential([backbone, *tail])
+    # Statistics of its own, as random weights alone give nearly nothing after 53 normalisations.
+    for layer in backbone.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.moving_variance.assign(layer.moving_variance * 0.05)
+    foreign.save(tmp_path / "foreign.h5")
+    batch = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    classes = np.array([0, 1])
+    features = backbone(batch, training=False).numpy()
+    kernel = foreign.get_layer("out").kernel.numpy()
+    cells = features.shape[1] * features.shape[2]
+    expected = np.maximum(np.einsum("nrck,nk->nrc", features, kernel[:, classes].T) / cells, 0)
+    assert expected.max() > 1e-3
+    opened = load_model(tmp_path / "foreign.h5")
+    assert Network(opened).feature_map().path.endswith("/out_relu")
+    np.testing.assert_allclose(
+        gradcam(opened, batch, classes), expected, rtol=1e-3, atol=1e-4 * expected.max()
+    )
