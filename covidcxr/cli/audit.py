@@ -42,7 +42,7 @@ def add_parser(commands):
         metavar="KEY",
         help="network whose frozen features shortcuts looks at (default: the run's own)",
     )
-    parser.add_argument("--weights", metavar="imagenet|PATH", help="weights of that network")
+    parser.add_argument("--weights", metavar="imagenet|DIR|FILE", help="weights of that network")
     parser.add_argument("--all", action="store_true", help="print every row of the tables")
     add_seed(parser)
     parser.set_defaults(run=run)

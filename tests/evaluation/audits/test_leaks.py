@@ -245,3 +245,27 @@ def test_a_split_by_the_sources_patient_ids_leaks_what_the_ids_hide(real):
     )
     assert len(found.named("near_duplicate")[0].evidence["pairs"]) == 4
     assert {item.name for item in report.leaks([found])} == {"near_duplicate", "linked_patient"}
+
+
+@pytest.mark.slow
+def test_a_split_of_the_real_sets_by_patient_id_leaks_and_one_by_linked_patients_does_not(shared):
+    everything = sources.read(shared / "data")
+    table = everything.table
+    kept = (table["label"] == "covid19") | ((table["label"] == "normal") & (table["source"] == "rsna"))
+    records = everything.where(kept)
+    prints = duplicates.fingerprints(records)
+    linked = duplicates.linked_groups(records, duplicates.near_duplicates(prints)).to_numpy()
+    ways = {
+        "by image": {},
+        "by patient id": {"grouped": True},
+        "by linked patient": {"grouped": True, "groups": linked},
+    }
+    leaking = dict.fromkeys(ways, 0)
+    for way, options in ways.items():
+        for seed in range(20):
+            drawn = splits.random_split(records, {"test": 0.2}, seed=seed, **options)
+            leaking[way] += bool(report.leaks([leaks.audit(drawn, prints=prints)]))
+    print(leaking)
+    assert leaking["by image"] == 20
+    assert leaking["by patient id"] > 10
+    assert leaking["by linked patient"] == 0
