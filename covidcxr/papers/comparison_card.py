@@ -55,8 +55,10 @@ def answers(recipe, runs, splits, externals, verdicts, *, audited, explained):
     recipe, runs, splits, externals
         As of :mod:`covidcxr.papers.comparison_page`.
     verdicts : sequence of str
-    audited, explained : bool
-        Whether the report holds audits and attribution maps.
+    audited : collection of str
+        Names of the audits in the report.
+    explained : bool
+        Whether the report holds attribution maps.
 
     Returns
     -------
@@ -120,13 +122,13 @@ def _on_data(models, splits):
 
 def _disjoint(models):
     for protocol in dict.fromkeys(model.protocol for model in models):
-        model = next(model for model in models if model.protocol == protocol)
-        shared = _shared_patients(model.split)
-        yield (
-            f"{protocol}: {shared} patients have images in more than one split"
-            if shared
-            else f"{protocol}: by patient"
+        split = next(model for model in models if model.protocol == protocol).split
+        shared, unknown = _shared_patients(split), int((split["patient_id"] == "").sum())
+        text = f"{shared} patients have images in more than one split" if shared else "patient"
+        alone = (
+            f"; {unknown:,} images of unknown patients are taken as patients of their own" if unknown else ""
         )
+        yield f"{protocol}: {text}{alone}"
 
 
 def _shared_patients(split):
@@ -147,13 +149,19 @@ def _on_models(models):
         "software": ", ".join(f"{name} {version}" for name, version in packages.items()),
         "initialisation": _initial(first),
         "training": f"{stages}; batches of {first.get('batch_size')}; config.json of each run has every setting",
-        "selection_of_model": f"keeps the {first['protocol']['keep']} epoch",
+        "selection_of_model": "; ".join(dict.fromkeys(map(_kept, models))),
         "ensembling": "none",
         "output": f"one probability a class ({', '.join(first['classes'])}); the most probable class is the decision",
         "updating": "none",
         "poor_input": "files that are no radiograph are left out with the reason; no check of image quality",
         "predictions": "model.h5 with the preprocessing stored in it; predictions.csv has every image",
     }
+
+
+def _kept(model):
+    protocol = model.config["protocol"]
+    rule = f" by {protocol['monitor']}" if protocol["keep"] == "best" and "monitor" in protocol else ""
+    return f"{model.protocol}: the {protocol['keep']} epoch{rule}"
 
 
 def _initial(config):
@@ -167,7 +175,7 @@ def _on_evaluation(models, externals, *, audited, explained):
         "measures": "accuracy, sensitivity, specificity, precision, F1, balanced accuracy, ROC and PR area, "
         "Matthews correlation, Brier score, log loss, calibration error (metrics.json)",
         "uncertainty": "95 % percentile intervals, 2,000 resamples of patients; Wilson and Newcombe where these agree",
-        "robustness": _SEE.format("Audits") if audited else "",
+        "robustness": _SEE.format("Audits") if {"robustness", "shortcuts"} & set(audited) else "",
         "explanations": "Grad-CAM, " + _SEE.format("Figures") if explained else "",
         "internal": "; ".join(
             dict.fromkeys(f"{model.protocol}: split {model.metrics['headline_split']}" for model in models)

@@ -120,7 +120,13 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     out = make_folder(out)
     figures = comparison_figures.draw(recipe, runs, out) + (_explained(runs, out) if explain else [])
     known = comparison_card.answers(
-        recipe, runs, splits, externals, verdicts, audited=bool(audits), explained=explain
+        recipe,
+        runs,
+        splits,
+        externals,
+        verdicts,
+        audited={audit["name"] for audit in audits},
+        explained=explain,
     )
     lists = [comparison_card.checklist(name, known) for name in checklists.TITLES]
     for name, filled in zip(_CHECKLISTS.values(), lists, strict=True):
@@ -216,7 +222,7 @@ def _paper(row):
     return (
         "—"
         if row.paper is None
-        else comparison.points(row.paper, row.percent) + (" %" if row.percent else "")
+        else comparison.points(row.paper, row.percent) + ("\u00a0%" if row.percent else "")
     )
 
 
@@ -232,11 +238,11 @@ def _published(row):
 def _estimate(estimate, row):
     if estimate is None:
         return ["—"]
-    text = comparison.points(estimate.value, row.percent) + (" %" if row.percent else "")
+    text = comparison.points(estimate.value, row.percent) + ("\u00a0%" if row.percent else "")
     if estimate.has_interval:
         low, high = (comparison.points(value, row.percent) for value in (estimate.low, estimate.high))
         text += f" [{low},\u00a0{high}]"
-    rests = f"n = {estimate.images:,}"
+    rests = f"n\u00a0=\u00a0{estimate.images:,}"
     if estimate.models > 1:
         spread = comparison.points(estimate.sd, row.percent)
         rests = f"sd {spread} over {estimate.models} models, {rests}"
@@ -258,7 +264,14 @@ def _audits(runs):
             for audit in parts:
                 rows = [{**vars(item), "leak": item.severity == LEAK} for item in audit.findings]
                 tables = [_frame(name, table) for name, table in audit.tables.items() if len(table)]
-                found.append({"title": f"{audit.title} ({place.name})", "findings": rows, "tables": tables})
+                found.append(
+                    {
+                        "name": audit.name,
+                        "title": f"{audit.title} ({place.name})",
+                        "findings": rows,
+                        "tables": tables,
+                    }
+                )
     return found, missing
 
 

@@ -134,7 +134,7 @@ def test_the_page_says_what_a_reader_must_know(made):
     text = Page(made / "report.html").text
     for words in (
         "Not a medical device",
-        "99.02 %",
+        "99.02\u00a0%",
         "Table 5",
         "printed figures lie inside the interval",
         "little can be concluded",
@@ -188,7 +188,9 @@ def test_card_and_checklists_are_prefilled_and_open_where_only_authors_know(made
     assert "| data | to be filled in by the authors |" in card
     claim = pd.read_csv(made / "checklist-claim.csv").set_index("item")
     assert claim.loc[44, "state"] == "open"
-    assert "by patient" in claim.loc[20, "answer"]
+    assert "sound: patient; 48 images of unknown patients" in claim.loc[20, "answer"]
+    assert "sound: the best epoch" in claim.loc[26, "answer"]
+    assert claim.loc[30, "state"] == "open"
     assert "elsewhere (24 images)" in claim.loc[33, "answer"]
 
 
