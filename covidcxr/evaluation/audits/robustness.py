@@ -24,7 +24,7 @@ NAME = "robustness"
 TITLE = "Robustness: the same images, changed in ways that no disease makes"
 # Lower end of the interval of a fall in accuracy or ROC area from which it counts as large.
 FALL = 0.05
-# Share of images with another predicted class from which a note is made where neither measure falls so far.
+# Share of images with another predicted class from which a note is made where neither measure surely falls so far.
 CHANGED = 0.10
 _CHUNK = 32
 _RESIZES = ("nearest", "bilinear", "bicubic", "lanczos", "cv2_area")
@@ -122,7 +122,8 @@ def audit(
     Returns
     -------
     Audit
-        Table `changes`, a row a change, the first with none. A warning is named by its kind: ``"jpeg"``,
+        Tables `changes`, a row a change, the first with none, and `falls`, how far each measure falls below
+        that first row, with intervals. A warning is named by its kind: ``"jpeg"``,
         ``"resize"``, ``"contrast"``, ``"gamma"``, ``"rotation"``, ``"shift"``, ``"noise"``, ``"flip"``,
         ``"inverted"``.
 
@@ -143,7 +144,13 @@ def audit(
     comparison = _Comparison(records, info.class_names, plain, seed, resamples)
     rows = [comparison.row(Change("none", ""), plain)]
     rows += [comparison.row(*pair, fall) for pair in zip(listed, changed, strict=True)]
-    return Audit(NAME, TITLE, {"changes": pd.DataFrame(rows)}, tuple(_findings(rows)))
+    table = pd.DataFrame(rows)
+    falling = [name for name in table if "_fall" in name]
+    tables = {
+        "changes": table.drop(columns=falling),
+        "falls": table.loc[1:, ["change", "level", *falling, "flag"]].reset_index(drop=True),
+    }
+    return Audit(NAME, TITLE, tables, tuple(_findings(rows[1:])))
 
 
 class _Comparison:
@@ -273,9 +280,11 @@ def _answer(model, loader, greys):
 
 
 def _flag(row, fall):
-    if row["accuracy_fall_low"] > fall or row["roc_auc_fall_low"] > fall:
+    falls = [(row[f"{name}_fall"], row[f"{name}_fall_low"]) for name in ("accuracy", "roc_auc")]
+    if any(low > fall for _, low in falls):
         return WARNING
-    return NOTE if row["changed"] > CHANGED else ""
+    likely = any(value > fall and low > 0 for value, low in falls)
+    return NOTE if likely or row["changed"] > CHANGED else ""
 
 
 def _findings(rows):

@@ -79,8 +79,8 @@ def audit(
         Of the bootstrap and of the draw where there are more than `most_images`.
     say : callable, optional
     backbone : str or None
-        A key of :func:`covidcxr.models.backbones.keys`; None takes pixels averaged to 32 x 32, in seconds;
-        ``"auto"`` MobileNetV2 where `weights` are given, else the model's own features, else pixels.
+        A key of :func:`covidcxr.models.backbones.keys`; ``"pixels"`` or None takes pixels averaged to 32 x 32,
+        in seconds; ``"auto"`` MobileNetV2 where `weights` are given, else the model's own features, else pixels.
     weights : str or path-like, optional
         Of the backbone; without them a named backbone is random, which the audit says.
     size : int, optional
@@ -105,9 +105,10 @@ def audit(
     Returns
     -------
     Audit
-        Tables `probes`, a row a probe, and `sources` where a class has several. A warning is named by its
-        probe: ``"border"``, ``"corners"``, ``"border_grey_levels"``, ``"lungs_removed"``, or
-        ``"source_recognisable"``.
+        Tables `probes`, a row a probe, and `sources` where a class has several: the ROC area is the positive
+        class's, `best_class` the one with the greatest lower end, by which is flagged. `chance` is the
+        accuracy of always naming the most frequent class. A warning is named by its probe: ``"border"``,
+        ``"corners"``, ``"border_grey_levels"``, ``"lungs_removed"``, or ``"source_recognisable"``.
 
     Raises
     ------
@@ -194,10 +195,10 @@ def _limited(subject, most, seed):
 def _features(subject, model, backbone, weights, size):
     from covidcxr.models import features
 
-    if backbone == "auto" and not weights:
+    if backbone == "auto" and weights is None:
         loaded = subject.model(model)
         return features.of_model(loaded) if loaded is not None else features.pixels()
-    if backbone is None:
+    if backbone in (None, "pixels"):
         return features.pixels(size or 64)
     return features.backbone("mobilenet_v2" if backbone == "auto" else backbone, weights, size)
 
@@ -306,7 +307,11 @@ def _row(name, keeps, summary, scored, best, finding):
     labels = scored.table["label"]
     if "split" in scored.table and name != "headline":
         labels = labels[scored.table["split"] != "train"]
-    accuracy, area = summary["measures"]["accuracy"], summary["measures"][f"per_class.{best}.roc_auc"]
+    positive = summary["positive_class"]
+    accuracy, area, telling = (
+        summary["measures"][measure]
+        for measure in ("accuracy", f"per_class.{positive}.roc_auc", f"per_class.{best}.roc_auc")
+    )
     return {
         "probe": name,
         "keeps": keeps,
@@ -316,10 +321,13 @@ def _row(name, keeps, summary, scored, best, finding):
         "accuracy_low": accuracy["low"],
         "accuracy_high": accuracy["high"],
         "chance": float(labels.value_counts(normalize=True).iloc[0]),
-        "class": best,
+        "class": positive,
         "roc_auc": area["value"],
         "roc_auc_low": area["low"],
         "roc_auc_high": area["high"],
+        "best_class": best,
+        "best_roc_auc": telling["value"],
+        "best_low": telling["low"],
         "flag": finding.severity if finding else "",
     }
 
@@ -339,7 +347,7 @@ def _judged(surgery, summary, best, setting):
         "patients": summary["patients"],
     }
     text = (
-        f"From {surgery.keeps} alone, {best} is told from the rest with a ROC area of {area['value']:.2f} "
+        f"From no more than {surgery.keeps}, {best} is told from the rest with a ROC area of {area['value']:.2f} "
         f"({area['low']:.2f} to {area['high']:.2f}); {_meaning(surgery, flagged, setting)}."
     )
     return Finding(NAME, surgery.name, WARNING if flagged else NOTE, text, evidence)

@@ -9,8 +9,9 @@ import numpy as np
 from covidcxr.data import splits
 from covidcxr.data.records import Records
 from covidcxr.errors import DataError
+from covidcxr.evaluation.audits.inputs import CONFIG, SPLIT
 
-_CONFIG, _SPLIT, _MODEL, _PREDICTIONS = "config.json", "split.csv", "model.h5", "predictions.csv"
+_MODEL, _PREDICTIONS = "model.h5", "predictions.csv"
 _TRAIN = "train"
 
 
@@ -162,8 +163,8 @@ def scores(table, class_names, probabilities, *, seed, resamples):
 
 
 def _of_run(folder, data):
-    config = _config(folder / _CONFIG)
-    path = folder / _SPLIT
+    config = _config(folder / CONFIG)
+    path = folder / SPLIT
     if not path.is_file():
         raise DataError(f"{path}: not there; give the folder of one model's run (see its models folder)")
     root = _root(folder, config, data)

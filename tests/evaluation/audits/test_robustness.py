@@ -64,7 +64,8 @@ def halves(label, image):
 
 
 def table(audit):
-    return audit.tables["changes"].set_index(["change", "level"]).sort_index()
+    changes, falls = (audit.tables[name].set_index(["change", "level"]) for name in ("changes", "falls"))
+    return changes.join(falls.drop(columns="flag")).sort_index()
 
 
 def test_brightness_alone_falls_by_inversion_and_by_nothing_that_keeps_it(tmp_path, bright):
