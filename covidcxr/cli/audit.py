@@ -97,7 +97,8 @@ def _audit(subject, names, args, of_run):
     from covidcxr.evaluation.audits import inputs, report
 
     records = inputs.run_records(subject, args.data) if of_run else inputs.data_records(subject, args.split)
-    for note in records.notes:
+    of_model = subject if of_run else inputs.with_own_split(records)
+    for note in (*records.notes, *_left_out(records)):
         _say(note)
     out = _place(subject, args, of_run)
     options = _options(args, out if of_run else None)
@@ -107,14 +108,21 @@ def _audit(subject, names, args, of_run):
         options["prints"] = _fingerprints(records)
     done = []
     for name in names:
-        whole = of_run and name not in _OF_IMAGES
-        done.append(_one(name, subject if whole else records, options, strict=bool(args.only)))
+        looked_at = records if name in _OF_IMAGES else of_model
+        done.append(_one(name, looked_at, options, strict=bool(args.only)))
         report.print_audits(done[-1:], None if args.all else report.ROWS)
         if out:
             report.write(done, out)
     if out:
         print(f"\naudit: {out / report.FILE}")
     return done
+
+
+def _left_out(records):
+    from collections import Counter
+
+    counts = Counter(item.reason for item in records.exclusions)
+    return [f"left out: {number} images, {reason}" for reason, number in sorted(counts.items())]
 
 
 def _options(args, out):

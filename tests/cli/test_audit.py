@@ -68,7 +68,7 @@ def test_a_run_is_audited_with_its_own_split_and_what_its_source_knows(run, caps
     leaks, confounding = report.read(run / "audit")
     assert leaks.named("patient")
     # split.csv knows neither view nor sex nor age: these came from the phantom's own table.
-    assert not confounding.named("view_unknown")
+    assert not confounding.named("unknown")
     assert set(confounding.tables["view"]["view"]) <= {"PA", "AP"}
     assert report.read(run) == ()
     assert str(run / "audit") in capsys.readouterr().out

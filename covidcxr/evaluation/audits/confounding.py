@@ -90,9 +90,9 @@ def audit(records, *, prints=None, say=None, model=None, seed=0, **_options):
     Audit
         Findings of severity ``"warning"``, by the factor's name: `source`, `view`, `age`, `sex`, `children`,
         `size`, `aspect`, `format`; `single_source` for the classes that one of several sources serves alone.
-        Notes name what is unknown. Tables: ``<factor>`` (its values by class: images and patients), `tests`
-        (each factor and pair of classes: effect, p, flagged) and `concentration` (the largest source of each
-        class).
+        The note `unknown` names what could not be compared. Tables: ``<factor>`` (its values by class: images
+        and patients), `tests` (each factor and pair of classes: effect, p, flagged) and `concentration` (the
+        largest source of each class).
     """
     del say, model
     table = _described(records, prints)
@@ -352,16 +352,13 @@ def _single_source(concentration, tests):
 
 def _gaps(factors):
     """Tell which factor is unknown for whom: what is not known is not compared."""
+    few = {}
     for factor in factors:
-        known = factor.values.notna()
-        counts = known.groupby(factor.labels).sum()
-        few = sorted(counts.index[counts < FEWEST])
-        if len(few) and factor.name != "children":
-            yield Finding(
-                NAME,
-                f"{factor.name}_unknown",
-                NOTE,
-                f"{_WORDS[factor.name]} is known of fewer than {FEWEST} patients of {', '.join(few)}: "
-                "not compared there",
-                {"classes": {label: int(counts[label]) for label in few}},
-            )
+        counts = factor.values.notna().groupby(factor.labels).sum()
+        counts = counts[counts < FEWEST]
+        if len(counts) and factor.name != "children":
+            few[factor.name] = {label: int(number) for label, number in counts.items()}
+    if few:
+        words = "; ".join(f"{name} of {', '.join(classes)}" for name, classes in few.items())
+        text = f"not compared, since known of fewer than {FEWEST} patients: {words}"
+        yield Finding(NAME, "unknown", NOTE, text, few)

@@ -98,6 +98,14 @@ def data_records(data, split_file=None):
     return splits.from_csv(records.where(inside, reason=f"not in {split_file}"), split_file)
 
 
+def with_own_split(records):
+    """Give records that have no split the one of their source, if it says for every image where it belongs."""
+    if "split" in records.table or "given_split" not in records.table:
+        return records
+    named = records.table["given_split"].fillna("").isin(splits.SPLITS)
+    return splits.given(records) if named.all() else records
+
+
 def _config(folder):
     path = folder / CONFIG
     try:

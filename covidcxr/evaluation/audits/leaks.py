@@ -64,7 +64,7 @@ def audit(records, *, prints=None, progress=None, say=None, model=None, seed=0, 
     table = records.table.assign(part=part)
     pairs = _pairs(records, table, prints)
     patients = _spread_patients(table)
-    linked = _linked(records, table, pairs)
+    linked = _linked(records, table, pairs[~pairs["a"].isin(_flat(prints))])
     findings = (
         *_patient_leaks(patients, scope),
         *_pair_leaks(pairs, scope),
@@ -137,6 +137,11 @@ def _spread_patients(table):
     return pd.DataFrame(listed, columns=list(_PATIENT_COLUMNS))
 
 
+def _flat(prints):
+    """Name the pictures that show nothing: black ones of two people make no one person of them."""
+    return {path for path, thumb in zip(prints["path"], prints["thumb"], strict=True) if len(set(thumb)) < 2}
+
+
 def _linked(records, table, pairs):
     """List the patient ids that a picture joins: one person, or one mistake, under several names."""
     groups = duplicates.linked_groups(records, pairs)
@@ -163,7 +168,7 @@ def _patient_leaks(patients, scope):
             NAME,
             "patient",
             LEAK,
-            f"{len(names)} patients have images in more than one part of {scope}: {_some(names)}",
+            f"{_number(names, 'patient has', 'patients have')} images in more than one part of {scope}: {_some(names)}",
             {"scope": scope, "patients": names, "images": int(patients["images"].sum())},
         )
 
@@ -177,7 +182,7 @@ def _pair_leaks(pairs, scope):
                 NAME,
                 kind,
                 LEAK,
-                f"{words} lies in more than one part of {scope}, {len(found)} pairs ({method}): "
+                f"{words} lies in more than one part of {scope}, {_number(found, 'pair', 'pairs')} ({method}): "
                 f"{_some(_pair_names(found))}",
                 {"scope": scope, "pairs": _pair_list(found)},
             )
@@ -190,8 +195,8 @@ def _linked_patients(linked, scope):
             NAME,
             "linked_patient",
             LEAK,
-            f"{len(spread)} groups of patient ids share a picture, so are one person, and lie in more than one "
-            f"part of {scope}: {_some(_group_names(spread))}",
+            f"{_number(spread, 'group', 'groups')} of patient ids with a picture in common, so of one person, "
+            f"in more than one part of {scope}: {_some(_group_names(spread))}",
             {"scope": scope, "groups": spread},
         )
     others = [group for group in linked if len(group["parts"]) <= 1]
@@ -200,8 +205,8 @@ def _linked_patients(linked, scope):
             NAME,
             "linked_patient",
             WARNING,
-            f"{len(others)} groups of patient ids share a picture, so are one person: a split by patient id would "
-            f"leak unless they are kept together: {_some(_group_names(others))}",
+            f"{_number(others, 'group', 'groups')} of patient ids with a picture in common, so of one person; "
+            f"a split by id would leak unless they are kept together: {_some(_group_names(others))}",
             {"scope": scope, "groups": others},
         )
 
@@ -213,8 +218,8 @@ def _across_sources(pairs, scope):
             NAME,
             "across_sources",
             WARNING,
-            f"{len(found)} pairs of one picture come from two sources, so testing on one of them is no external "
-            f"test of a model trained on the other: {_some(_pair_names(found))}",
+            f"{_number(found, 'picture comes', 'pictures come')} from two sources, so testing on one "
+            f"of them is no external test of a model trained on the other: {_some(_pair_names(found))}",
             {"scope": scope, "pairs": _pair_list(found)},
         )
 
@@ -226,7 +231,7 @@ def _contradictions(pairs):
             NAME,
             "label",
             WARNING,
-            f"{len(found)} pairs of one picture are in two classes: {_some(_pair_names(found))}",
+            f"{_number(found, 'picture is', 'pictures are')} in two classes: {_some(_pair_names(found))}",
             {"pairs": _pair_list(found)},
         )
 
@@ -242,7 +247,11 @@ def _notes(table, prints, scope):
     unplaced = int((table["part"] == "").sum())
     if scope and unplaced:
         yield Finding(
-            NAME, "no_split", NOTE, f"{unplaced} images are in no part of {scope}", {"images": unplaced}
+            NAME,
+            "no_split",
+            NOTE,
+            f"{_number(unplaced, 'image is', 'images are')} in no part of {scope}",
+            {"images": unplaced},
         )
     unknown = int((table["patient_id"] == "").sum())
     if unknown:
@@ -250,7 +259,7 @@ def _notes(table, prints, scope):
             NAME,
             "unknown_patient",
             NOTE,
-            f"{unknown} images are of unknown patients: only their pictures could be compared",
+            f"{_number(unknown, 'image', 'images')} without a known patient: only pictures could be compared there",
             {"images": unknown},
         )
     yield from _several_findings(table)
@@ -261,7 +270,8 @@ def _notes(table, prints, scope):
             NAME,
             "unreadable",
             NOTE,
-            f"{len(bad)} pictures could not be read and were not compared, first {first['path']} ({first['error']})",
+            f"{_number(bad, 'picture', 'pictures')} could not be read, so not compared; "
+            f"first {first['path']} ({first['error']})",
             {"images": bad["path"].tolist()},
         )
 
@@ -274,7 +284,7 @@ def _several_findings(table):
             NAME,
             "several_findings",
             NOTE,
-            f"{len(several)} patients are in more than one class: {_some(several)}",
+            f"{_number(several, 'patient is', 'patients are')} in more than one class: {_some(several)}",
             {"patients": several},
         )
 
@@ -315,6 +325,11 @@ def _whose(patient, path):
 
 def _group_names(groups):
     return [" = ".join(group["patients"]) for group in groups]
+
+
+def _number(things, one, several):
+    count = things if isinstance(things, int) else len(things)
+    return f"{count} {one if count == 1 else several}"
 
 
 def _some(names):

@@ -92,6 +92,13 @@ def test_the_same_file_is_found_across_parts_though_its_first_copies_lie_in_one(
     assert [pair["b"] for pair in found.named("file")[0].evidence["pairs"]] == ["c"]
 
 
+def test_pictures_that_show_nothing_make_no_one_person_of_two():
+    records = records_of(FOUR)
+    prints = prints_of(records, same=[("a", "b")])
+    prints.loc[[0, 1], "thumb"] = bytes(1024)
+    assert severities(leaks.audit(records, prints=prints)) == {("leak", "file")}
+
+
 def test_two_ids_of_one_person_leak_though_the_shared_picture_is_on_one_side():
     # p1 and p2 share a picture in training; another picture of p2 is tested on.
     records = records_of([("a", "p1", "train"), ("b", "p2", "train"), ("c", "p2", "test")])
