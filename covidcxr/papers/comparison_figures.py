@@ -126,9 +126,11 @@ def _overview(recipe, models, place):
                 wide=table["group"].nunique() > 3,
             )
         )
-    if table["network"].nunique() > 1:
-        rows = table.drop_duplicates(["network", "trainable", "name"])
-        figures.accuracy_by_size(rows, place / "accuracy_by_size")
+    if table["trainable"].nunique() > 1:
+        means = (
+            table.groupby(["name", "trainable"], sort=False)[["value", "low", "high"]].mean().reset_index()
+        )
+        figures.accuracy_by_size(means, place / "accuracy_by_size")
         drawn.append(
             _listed(
                 place / "accuracy_by_size", "Accuracy against the number of trainable parameters", wide=True
@@ -153,7 +155,7 @@ def _row(model):
         "network": unit.model,
         "arm": unit.arm,
         "trainable": max(int(model.config.get("trainable") or 1), 1),
-        **{name: entry[name] for name in ("value", "low", "high")},
+        **{name: float("nan") if entry[name] is None else entry[name] for name in ("value", "low", "high")},
     }
 
 

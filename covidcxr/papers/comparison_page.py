@@ -26,8 +26,9 @@ _CONTENTS = (
 )
 _NOTE = (
     "In brackets 95 % intervals: percentiles over 2,000 resamples of the patients (Wilson's or Newcombe's, counting "
-    "patients, where every resample agrees); over several models Student's t. Where a paper scores augmented images "
-    "or one batch, the first line is scored its way (Wilson, counting images), the second on images as they are. "
+    "patients, where every resample agrees); over several models the wider of Student's interval of their mean and the "
+    "mean of their own intervals. Where a paper scores augmented images or one batch, the first line is scored its way "
+    "(Wilson, counting images), the second on images as they are. "
     "Differences by square-and-add, the two taken as independent. The paper's own figure has an uncertainty too, "
     "which the paper does not print and which is not counted here."
 )

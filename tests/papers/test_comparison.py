@@ -38,16 +38,24 @@ def test_no_interval_no_interval():
     assert not found.has_interval
 
 
+def of_models(values, low=np.nan, high=np.nan):
+    rows = {"value": values, "low": low, "high": high, "images": 10, "patients": 9, "method": ""}
+    return comparison._estimate(pd.DataFrame(rows))
+
+
 def test_several_models_have_students_interval_of_their_mean():
     values = [0.9, 0.8, 0.95, 0.85]
-    rows = pd.DataFrame(
-        {"value": values, "low": np.nan, "high": np.nan, "images": 10, "patients": 9, "method": ""}
-    )
-    found = comparison._estimate(rows)
+    found = of_models(values)
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
     assert (found.models, found.images, found.patients) == (4, 40, 36)
     assert found.sd == pytest.approx(np.std(values, ddof=1))
+
+
+def test_models_that_agree_are_no_surer_than_each_alone():
+    found = of_models([0.9, 0.9], low=[0.8, 0.7], high=[0.95, 0.97])
+    assert (found.low, found.high) == pytest.approx((0.75, 0.96))
+    assert not of_models([0.9, 0.9]).has_interval
 
 
 def test_counts_of_one_batch_give_intervals():
