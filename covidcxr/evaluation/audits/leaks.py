@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.data import duplicates
-from covidcxr.data.splits import UNKNOWN
 from covidcxr.evaluation.audits.report import LEAK, NOTE, WARNING, Audit, Finding
 
 NAME = "leaks"
@@ -314,13 +313,16 @@ def _pair_list(pairs):
 
 
 def _pair_names(pairs):
-    return [
-        f"{_whose(row.patient_id_a, row.a)} = {_whose(row.patient_id_b, row.b)}" for row in pairs.itertuples()
-    ]
+    """Name pairs by their patients where these are known; the paths are in the evidence and the table."""
+    return list(dict.fromkeys(_pair_name(row) for row in pairs.itertuples()))
 
 
-def _whose(patient, path):
-    return f"{path} ({patient})" if patient and not patient.startswith(UNKNOWN) else path
+def _pair_name(pair):
+    if not (pair.patient_id_a and pair.patient_id_b):
+        return f"{pair.a} = {pair.b}"
+    if pair.patient_id_a == pair.patient_id_b:
+        return f"{pair.patient_id_a} twice"
+    return f"{pair.patient_id_a} = {pair.patient_id_b}"
 
 
 def _group_names(groups):
