@@ -16,6 +16,7 @@ TABLE = "comparison.csv"
 _CHECKLISTS = {name: f"checklist-{name.replace('_', '-')}.csv" for name in checklists.TITLES}
 _CONTENTS = (
     ("comparison", "The paper's figures and ours"),
+    ("claims", "The paper's figures among themselves"),
     ("figures", "Figures"),
     ("subgroups", "Subgroups"),
     ("audits", "Audits"),
@@ -135,7 +136,9 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     write_csv(out / TABLE, as_table(rows, externals))
     groups = _subgroups(recipe, runs, externals, seed)
     contents = [*_CONTENTS, *((item["id"], item["title"]) for item in lists)]
-    empty = {name for name, part in (("figures", figures), ("subgroups", groups)) if not part}
+    claims = _contradictions(recipe.key)
+    parts = (("figures", figures), ("subgroups", groups), ("claims", claims))
+    empty = {name for name, part in parts if not part}
     context = {
         "title": f"{recipe.key}: the paper beside {_runs_text(runs)}",
         "paper": f"{recipe.title}. {recipe.citation}",
@@ -145,6 +148,7 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
         "columns": _columns(rows, externals),
         "rows": [_view(row, externals, _columns(rows, externals)) for row in rows],
         "comparison_note": _NOTE,
+        "claims": claims,
         "figures": figures,
         "subgroups": groups,
         "audits": audits,
@@ -248,6 +252,18 @@ def _estimate(estimate, row):
         spread = comparison.points(estimate.sd, row.percent)
         rests = f"sd {spread} over {estimate.models} models, {rests}"
     return [text, rests]
+
+
+def _contradictions(key):
+    """List what the paper's printed figures contradict among themselves; a user's own paper has no list."""
+    from covidcxr.errors import CovidcxrError
+    from covidcxr.evaluation.claims import report
+
+    try:
+        found = report(key).contradictions
+    except CovidcxrError:
+        return []
+    return [[item.where, item.printed, item.recomputed, f"{item.kind}: {item.how}"] for item in found]
 
 
 def _audits(runs):

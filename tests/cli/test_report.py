@@ -148,6 +148,15 @@ def test_the_page_says_what_a_reader_must_know(made):
         assert words in text, words
 
 
+def test_the_papers_own_contradictions_are_listed(made):
+    from covidcxr.evaluation.claims import report
+
+    text = Page(made / "report.html").text
+    found = report("ragab2022").contradictions
+    assert f"{len(found)} printed figures contradict" in text
+    assert all(" ".join(item.where.split()) in text for item in found)
+
+
 def test_the_page_fetches_nothing(made):
     page = Page(made / "report.html")
     assert page.links
