@@ -113,6 +113,8 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     from covidcxr.evaluation.report import write_comparison
 
     check(out)
+    for model in (model for run in runs for model in run.models):
+        model.read()
     splits = comparison_data.splits_of(runs)
     real = not comparison_data.only_phantom(splits)
     rows = comparison.compare(recipe, runs, externals, real=real)

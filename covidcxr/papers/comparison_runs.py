@@ -17,6 +17,7 @@ AUDIT = "audit"
 _RUN = "give a folder that `covidcxr train` wrote"
 _EVALUATION = "give a folder that `covidcxr evaluate --out` wrote"
 _DONE = "done"
+_SCORES = ("images", "patients", "classes", "macro", "per_class", "confusion_matrix")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ class TrainedModel:
     @cached_property
     def history(self):
         """history.csv."""
-        return pd.read_csv(self.folder / run_folder.HISTORY)
+        return _table(self.folder / run_folder.HISTORY, _RUN, dtype=None)
+
+    def read(self):
+        """Read every table now, so that a damaged one is known before anything is written."""
+        return self.split, self.history, self.predictions, self.exclusions
 
     @cached_property
     def exclusions(self):
@@ -183,13 +188,16 @@ def read_external(folder, recipe):
     if (folder / run_folder.CONFIG).is_file():
         raise DataError(f"{folder}: is a run, not an evaluation; name it without --external")
     metrics = _json(folder / run_folder.METRICS, _EVALUATION)
-    if not isinstance(metrics, dict) or not {"intervals", "per_class", "classes"} <= set(metrics):
+    if not isinstance(metrics, dict) or not {"intervals", *_SCORES} <= set(metrics):
         raise DataError(f"{folder / run_folder.METRICS}: not the scores of an evaluation; {_EVALUATION}")
     facts = _json(folder / EVALUATION, _EVALUATION) if (folder / EVALUATION).is_file() else {}
-    paper = facts.get("paper", recipe.key)
+    try:
+        paper = facts.get("paper", recipe.key)
+        unit = Unit(**facts["unit"]) if facts.get("unit") else None
+    except (AttributeError, TypeError) as error:
+        raise DataError(f"{folder / EVALUATION}: damaged ({error}); {_EVALUATION}") from error
     if paper != recipe.key:
         raise OptionError(f"{folder}: scores a model of {paper}, the runs are of {recipe.key}")
-    unit = Unit(**facts["unit"]) if facts.get("unit") else None
     return ExternalSet(folder, folder.resolve().name, metrics, unit, facts)
 
 
@@ -231,7 +239,9 @@ def _model(recipe, folder, config):
         )
     metrics = _json(path, "train the run anew")
     try:
-        metrics["splits"][metrics["headline_split"]]["intervals"]["measures"]["accuracy"]["value"]
+        block = metrics["splits"][metrics["headline_split"]]
+        block["intervals"]["measures"]["accuracy"]["value"]
+        _ = [block[name] for name in _SCORES]
         return TrainedModel(folder, config, metrics, _unit(recipe, config["options"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged (no {error}); train the run anew") from error
@@ -255,9 +265,9 @@ def _json(path, remedy):
         raise DataError(f"{path}: not readable ({reason}); {remedy}") from error
 
 
-def _table(path, remedy):
+def _table(path, remedy, dtype=str):
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, dtype=dtype, keep_default_na=dtype is None)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable table ({reason}); {remedy}") from error

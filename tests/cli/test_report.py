@@ -244,9 +244,23 @@ def damage(run, name, text):
         (lambda run: damage(run, "metrics.json", '{"splits": '), "metrics.json: not readable"),
         (lambda run: damage(run, "metrics.json", "{}"), "metrics.json: damaged"),
         (lambda run: (run / "metrics.json").unlink(), "the run is not finished"),
+        (lambda run: damage(run, "history.csv", ""), "history.csv: not a readable table"),
+        (lambda run: (run / "split.csv").unlink(), "split.csv: not a readable table"),
+        (lambda run: damage(run, "predictions.csv", "path\n"), "predictions.csv: lacks"),
         (lambda run: shutil.rmtree(run), "no such folder"),
     ],
-    ids=["no-config", "config-cut", "config-list", "metrics-cut", "metrics-empty", "unfinished", "gone"],
+    ids=[
+        "no-config",
+        "config-cut",
+        "config-list",
+        "metrics-cut",
+        "metrics-empty",
+        "unfinished",
+        "history",
+        "split",
+        "predictions",
+        "gone",
+    ],
 )
 def test_what_is_no_finished_run_is_one_line(change, culprit, shelf, tmp_path, capsys):
     run = shutil.copytree(shelf / "sound", tmp_path / "run")
