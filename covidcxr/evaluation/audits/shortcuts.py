@@ -14,11 +14,11 @@ import pandas as pd
 from covidcxr.errors import OptionError
 from covidcxr.evaluation.audits import subject as subjects
 from covidcxr.evaluation.audits import transforms
-from covidcxr.evaluation.audits.report import NOTE, WARNING, Audit, Finding
+from covidcxr.evaluation.audits.report import FOLDER, NOTE, WARNING, Audit, Finding
 
 NAME = "shortcuts"
 TITLE = "Shortcuts: the class predicted from what cannot show the disease"
-CACHE = "audit-cache"
+CACHE = "cache"
 # Lower end of the interval of the ROC area from which what is left of the images counts as a shortcut.
 THRESHOLD = 0.7
 CHANCE = 0.5
@@ -86,7 +86,7 @@ def audit(
     size : int, optional
         Height and width for the backbone.
     cache : path-like, optional
-        Folder for the features; default ``audit-cache`` in the run's folder, none for records.
+        Folder for the features; default ``audit/cache`` in the run's folder, none for records.
     masks : path-like, optional
         Folder of lung masks named as the images; default the column `mask`.
     data : path-like, optional
@@ -105,10 +105,11 @@ def audit(
     Returns
     -------
     Audit
-        Tables `probes`, a row a probe, and `sources` where a class has several: the ROC area is the positive
-        class's, `best_class` the one with the greatest lower end, by which is flagged. `chance` is the
-        accuracy of always naming the most frequent class. A warning is named by its probe: ``"border"``,
-        ``"corners"``, ``"border_grey_levels"``, ``"lungs_removed"``, or ``"source_recognisable"``.
+        Tables `probes`, a row a probe, and `sources` where a class has several. The ROC area is the positive
+        class's; `best_class` is the one with the greatest lower end, by which is flagged (left out where it is
+        the positive one throughout). `chance` is the accuracy of always naming the most frequent class. A
+        warning is named by its probe: ``"border"``, ``"corners"``, ``"border_grey_levels"``,
+        ``"lungs_removed"``, or ``"source_recognisable"``.
 
     Raises
     ------
@@ -121,7 +122,7 @@ def audit(
         raise OptionError(f"threshold {threshold}: a ROC area from {CHANCE} to below 1 is needed")
     subject = _limited(subjects.of(run_or_records, data), most_images, seed)
     if cache is None and subject.folder:
-        cache = subject.folder / CACHE
+        cache = subject.folder / FOLDER / CACHE
     found = _features(subject, model, backbone, weights, size)
     mask_paths = transforms.lung_masks(subject.records, masks)
     setting = _Setting(subject, found, cache, mask_paths, retrain, seed, resamples, threshold, say)
@@ -131,7 +132,7 @@ def audit(
     banks = _banks(setting)
     rows, findings = _probes(setting, banks)
     source_rows, source_findings = _sources(setting, banks["full"])
-    tables = {"probes": pd.DataFrame(rows), "sources": pd.DataFrame(source_rows)}
+    tables = {"probes": _table(rows), "sources": _table(source_rows)}
     tables = {name: table for name, table in tables.items() if len(table)}
     about = _note("features", f"Features: {found.note}.", features=found.name)
     return Audit(NAME, TITLE, tables, (*findings, *source_findings, *_unchecked(setting), about))
@@ -332,6 +333,14 @@ def _row(name, keeps, summary, scored, best, finding):
     }
 
 
+def _table(rows):
+    """Return rows as a table, without what says nothing where two classes share one ROC area."""
+    table = pd.DataFrame(rows)
+    if len(table) and (table["best_class"] == table["class"]).all():
+        return table.drop(columns=["best_class", "best_roc_auc", "best_low"])
+    return table
+
+
 def _judged(surgery, summary, best, setting):
     area = summary["measures"][f"per_class.{best}.roc_auc"]
     if surgery.disease == transforms.ALL or area["low"] is None or area["low"] <= CHANCE:
@@ -357,8 +366,8 @@ def _meaning(surgery, flagged, setting):
     if surgery.disease == transforms.SOME:
         return "widespread disease shows there too, so this alone is no shortcut"
     if flagged:
-        return "no disease of the lungs shows there, so a network can score without seeing one"
-    return f"no disease shows there, but the lower end is not above {setting.threshold}: too little to flag"
+        return "hardly any lung lies there, so a network can score without seeing a disease"
+    return f"hardly any lung lies there, but the lower end is not above {setting.threshold:g}: too little to flag"
 
 
 def _sources(setting, full):

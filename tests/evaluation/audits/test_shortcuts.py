@@ -145,6 +145,25 @@ def test_retraining_takes_the_place_of_the_frozen_features(tmp_path):
     assert seen == list(audit.tables["probes"]["probe"])
 
 
+def test_of_several_classes_the_one_told_best_decides_and_stands_beside_the_positive_one(tmp_path):
+    records = squares(tmp_path, images=36)
+    number = records.table["path"].str.extract(r"-(\d+)\.png")[0].astype(int)
+    labels = records.table["label"].where((records.table["label"] == "covid19") | (number % 2 == 0), "sars")
+    for name in records.table["path"][labels == "sars"]:
+        grey = np.asarray(Image.open(tmp_path / name)).copy()
+        grey[:4, 20:40] = 255
+        Image.fromarray(grey).save(tmp_path / name)
+    audit = shortcuts.audit(records.with_columns(label=labels), resamples=100)
+    row = audit.tables["probes"].set_index("probe").loc["border"]
+    assert (row["class"], row["best_class"], row["best_roc_auc"], row["flag"]) == (
+        "covid19",
+        "sars",
+        1.0,
+        "warning",
+    )
+    assert row["roc_auc"] < 1.0
+
+
 def test_too_few_patients_are_said_and_not_scored(tmp_path):
     audit = shortcuts.audit(squares(tmp_path, images=9))
     assert audit.tables == {}

@@ -66,7 +66,7 @@ def test_shortcuts_stand_beside_the_runs_own_score_on_the_runs_own_features(run)
     stored = subjects.of(run).predictions()
     assert probes.loc["headline", "accuracy"] == (stored.y_true == stored.y_pred).mean()
     assert "trained network's own features" in audit.named("features")[0].text
-    assert list((run / "audit-cache").glob("*.npz"))
+    assert list((run / "audit" / "cache").glob("*.npz"))
 
 
 def test_without_a_change_the_model_says_what_the_run_has_written(run):
