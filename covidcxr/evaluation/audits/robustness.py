@@ -298,7 +298,7 @@ def _findings(rows):
 
 def _finding(kind, row):
     text = (
-        f"{kind.capitalize()} ({row['level']}): accuracy {_fell(row, 'accuracy')}, ROC area {_fell(row, 'roc_auc')}; "
+        f"After {kind} ({row['level']}) accuracy is {_fell(row, 'accuracy')} and the ROC area {_fell(row, 'roc_auc')}; "
         f"{row['changed']:.0%} of the images change their predicted class."
     )
     return Finding(NAME, kind, row["flag"], text, {key: row[key] for key in row if key != "flag"})
