@@ -27,7 +27,7 @@ def run(args):
     from covidcxr import papers
 
     if args.words == ["models"]:
-        from covidcxr.papers.show import print_models
+        from covidcxr.papers.reporting.show import print_models
 
         print_models(args.paper, args.weights)
         return 0

@@ -42,8 +42,8 @@ def run(args):
         return _claims(args)
     if args.markdown:
         raise OptionError("--markdown belongs to `covidcxr report claims`; a report of runs always has it")
-    from covidcxr.papers import comparison_page
-    from covidcxr.papers.comparison_runs import read_external, read_runs
+    from covidcxr.papers.reporting import comparison_page
+    from covidcxr.papers.reporting.comparison_runs import read_external, read_runs
 
     recipe, runs = read_runs(args.words)
     externals = [read_external(folder, recipe) for folder in args.external]

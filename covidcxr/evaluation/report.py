@@ -74,7 +74,7 @@ def write_comparison(folder, context):
     folder : path-like
     context : dict
         Text and rows of text, as the templates comparison.html, comparison.md and card.md name them (see
-        :mod:`covidcxr.papers.comparison_page`, which makes it); `figures` are dictionaries with `path` (.png
+        :mod:`covidcxr.papers.reporting.comparison_page`, which makes it); `figures` are dictionaries with `path` (.png
         or .svg, relative to the folder), `caption` and `wide`.
 
     Returns

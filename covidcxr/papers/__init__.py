@@ -29,7 +29,7 @@ def get(key):
 
     Returns
     -------
-    covidcxr.papers.runner.Paper
+    covidcxr.papers.running.runner.Paper
 
     Raises
     ------
@@ -40,14 +40,14 @@ def get(key):
         near = difflib.get_close_matches(key, keys(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise OptionError(f"unknown paper '{key}'{hint} (papers: {', '.join(keys())})")
-    from covidcxr.papers.runner import Paper
+    from covidcxr.papers.running.runner import Paper
 
     return Paper(_recipe(key))
 
 
 def print_all():
     """Print one line a paper."""
-    from covidcxr.papers.show import print_list
+    from covidcxr.papers.reporting.show import print_list
 
     print_list([_recipe(key) for key in keys()])
 

@@ -25,8 +25,8 @@ from covidcxr.errors import OptionError
 from covidcxr.models import heads
 from covidcxr.papers import khalifa2020_tables, smoke
 from covidcxr.papers.arrangements import ByFractions
-from covidcxr.papers.enlargement import DCGANEnlargement
 from covidcxr.papers.recipe import Arm, Case, Claim, DataSet, Network, Protocol, Recipe, Stage, Table
+from covidcxr.papers.running.enlargement import DCGANEnlargement
 from covidcxr.training.optimizers import OptimizerSpec
 
 _KERMANY = {"normal": "kermany", "pneumonia": "kermany"}

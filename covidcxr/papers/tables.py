@@ -41,7 +41,7 @@ def long_results(unit, metrics):
     ----------
     unit : covidcxr.papers.units.Unit
     metrics : dict
-        As written by :mod:`covidcxr.papers.scores`.
+        As written by :mod:`covidcxr.papers.running.scores`.
 
     Returns
     -------

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from covidcxr.evaluation.intervals import wilson
-from covidcxr.papers import comparison
-from covidcxr.papers.comparison import Estimate, Row, difference, overall
+from covidcxr.papers.reporting import comparison
+from covidcxr.papers.reporting.comparison import Estimate, Row, difference, overall
 
 ROW = Row("B", "accuracy", "accuracy", 0.98, "Table 1", None, None, None, (), None, "", "")
 

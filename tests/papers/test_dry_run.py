@@ -14,9 +14,9 @@ from covidcxr.models import memory, pretrained
 from covidcxr.papers.dry_run import costs as dry_costs
 from covidcxr.papers.dry_run import counts as dry_counts
 from covidcxr.papers.dry_run import describe
-from covidcxr.papers.images import Gatherer
 from covidcxr.papers.plan import RunOptions, settle
 from covidcxr.papers.recipe import Arm, Stage
+from covidcxr.papers.running.images import Gatherer
 from covidcxr.training.optimizers import OptimizerSpec
 
 RAGAB = papers.get("ragab2022").recipe

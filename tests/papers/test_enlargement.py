@@ -15,10 +15,10 @@ from PIL import Image
 
 from covidcxr.data.records import Records
 from covidcxr.errors import OutputError
-from covidcxr.papers import enlargement
-from covidcxr.papers.enlargement import DCGANEnlargement, enlarged, with_generated
 from covidcxr.papers.khalifa2020 import RECIPE
 from covidcxr.papers.plan import RunOptions, settle
+from covidcxr.papers.running import enlargement
+from covidcxr.papers.running.enlargement import DCGANEnlargement, enlarged, with_generated
 
 PRINTED = {"normal": 169, "pneumonia": 455}
 
@@ -176,7 +176,7 @@ def test_generated_images_join_a_split_made_elsewhere(few, learnt, tmp_path):
 
 
 def test_a_run_folder_may_hold_generated_images_before_and_after_the_run(few, learnt, tmp_path):
-    from covidcxr.papers import folder
+    from covidcxr.papers.running import folder
 
     run = tmp_path / "work" / "run"
     records = enlarged(few, plan_of("sound"), run)
@@ -309,7 +309,7 @@ SCRIPT = """
 import sys
 from dataclasses import replace
 from covidcxr.data.records import read_csv
-from covidcxr.papers.enlargement import DCGANEnlargement
+from covidcxr.papers.running.enlargement import DCGANEnlargement
 from covidcxr.papers.khalifa2020 import RECIPE
 from covidcxr.papers.plan import RunOptions, settle
 data, run = sys.argv[1:]

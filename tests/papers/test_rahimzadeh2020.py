@@ -8,10 +8,11 @@ from covidcxr.data import screening, sources, splits
 from covidcxr.data.records import Records
 from covidcxr.data.sources import phantom
 from covidcxr.errors import DataError, ModelError
-from covidcxr.papers import networks, tables
 from covidcxr.papers import rahimzadeh2020_tables as printed
+from covidcxr.papers import tables
 from covidcxr.papers.plan import RunOptions, settle
 from covidcxr.papers.rahimzadeh2020 import AUGMENTATION, FIRST_SET, RECIPE
+from covidcxr.papers.running import networks
 from covidcxr.papers.units import Unit
 
 FOLDS = (1, 2, 3, 4, 5)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from covidcxr.papers import networks, show
+from covidcxr.papers.reporting import show
+from covidcxr.papers.running import networks
 
 # Above this, a full batch would take long and much memory: two images are timed instead.
 _LARGE = 1 << 30
@@ -100,7 +101,7 @@ def reading_seconds(plan, images):
         Seconds an image; files read again come from the system's cache.
     """
     from covidcxr.data.batches import training_batches
-    from covidcxr.papers.feeding import one_hot
+    from covidcxr.papers.running.feeding import one_hot
 
     show.step(f"timing how {len(images)} images are read")
     loader = networks.preprocessing(without_weights(plan), images)

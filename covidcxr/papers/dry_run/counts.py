@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.data.records import Records
-from covidcxr.papers.images import PHANTOM_FOLDER, Gatherer, monitored
+from covidcxr.papers.running.images import PHANTOM_FOLDER, Gatherer, monitored
 
 GENERATED = "generated"
 COLUMNS = ("case", "arm", "part", "label", "images")
@@ -47,7 +47,7 @@ class CountingGatherer(Gatherer):
 
 @dataclass(frozen=True)
 class _Enlargement:
-    """Stands in for the networks that generate images (see :class:`covidcxr.papers.enlargement.DCGANEnlargement`)."""
+    """Stands in for the networks that generate images (:mod:`covidcxr.papers.running.enlargement`)."""
 
     times: int
 
@@ -77,7 +77,7 @@ def count(plan, records):
         Columns of :data:`COLUMNS`: `part` is a split, ``"phase k"`` where stages read phases, or ``"each epoch"``
         where other images than the split val are scored after every epoch.
     """
-    from covidcxr.papers import feeding
+    from covidcxr.papers.running import feeding
 
     splits = records.table["split"]
     parts = {

@@ -6,7 +6,7 @@ import math
 import pandas as pd
 from rich.markup import escape
 
-from covidcxr.papers import show
+from covidcxr.papers.reporting import show
 
 _GIB, _MIB = 1 << 30, 1 << 20
 _HOW = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from covidcxr.errors import ModelError
-from covidcxr.papers import networks
+from covidcxr.papers.running import networks
 
 
 def missing(plan):

@@ -13,7 +13,7 @@ import pandas as pd
 from covidcxr.atomic import make_folder, output_errors, write_csv, write_json
 from covidcxr.data.records import Records, concat
 from covidcxr.errors import OptionError, OutputError
-from covidcxr.papers.folder import GENERATED
+from covidcxr.papers.running.folder import GENERATED
 
 SOURCE = "generated"
 PARAMETERS = "parameters.json"

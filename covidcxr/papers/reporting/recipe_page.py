@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from covidcxr.papers.show import wide_console
+from covidcxr.papers.reporting.show import wide_console
 
 
 def print_recipe(recipe):

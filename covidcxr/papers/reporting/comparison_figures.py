@@ -3,7 +3,7 @@
 import pandas as pd
 
 from covidcxr.atomic import make_folder
-from covidcxr.papers import folder as run_folder
+from covidcxr.papers.running import folder as run_folder
 
 # Of each of so many models everything is drawn; of more, what compares them.
 MOST = 4
@@ -26,7 +26,7 @@ def draw(recipe, runs, out):
     Parameters
     ----------
     recipe : covidcxr.papers.recipe.Recipe
-    runs : sequence of covidcxr.papers.comparison_runs.Run
+    runs : sequence of covidcxr.papers.reporting.comparison_runs.Run
     out : pathlib.Path
 
     Returns
@@ -48,7 +48,7 @@ def explained(model, out, number, *, masks=None, most=16, seed=0):
 
     Parameters
     ----------
-    model : covidcxr.papers.comparison_runs.TrainedModel
+    model : covidcxr.papers.reporting.comparison_runs.TrainedModel
     out : pathlib.Path
     number : int
         Of the model in the report.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from covidcxr.errors import OptionError
-from covidcxr.papers.images import monitored
+from covidcxr.papers.running.images import monitored
 
 TRAIN = "train"
 _PHASE = "phase "
@@ -17,7 +17,7 @@ def feeds(plan, records, loader, shard=None):
     ----------
     plan : Plan
     records : Records
-        As :class:`covidcxr.papers.images.Gatherer` gives them.
+        As :class:`covidcxr.papers.running.images.Gatherer` gives them.
     loader : Preprocessing
     shard : covidcxr.data.batches.Shard, optional
         This process' part of every batch, where several devices or processes train.

@@ -9,8 +9,8 @@ from covidcxr import atomic
 from covidcxr.atomic import make_folder, write_csv
 from covidcxr.errors import OutputError
 from covidcxr.evaluation import checklists
-from covidcxr.papers import comparison, comparison_card, comparison_data, comparison_figures
-from covidcxr.papers import folder as run_folder
+from covidcxr.papers.reporting import comparison, comparison_card, comparison_data, comparison_figures
+from covidcxr.papers.running import folder as run_folder
 
 TABLE = "comparison.csv"
 _CHECKLISTS = {name: f"checklist-{name.replace('_', '-')}.csv" for name in checklists.TITLES}
@@ -44,7 +44,7 @@ class Report:
     Attributes
     ----------
     folder : pathlib.Path
-    rows : list of covidcxr.papers.comparison.Row
+    rows : list of covidcxr.papers.reporting.comparison.Row
     verdicts, cautions : list of str
     """
 
@@ -92,8 +92,8 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     Parameters
     ----------
     recipe : covidcxr.papers.recipe.Recipe
-    runs : sequence of covidcxr.papers.comparison_runs.Run
-    externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
+    runs : sequence of covidcxr.papers.reporting.comparison_runs.Run
+    externals : sequence of covidcxr.papers.reporting.comparison_runs.ExternalSet
     out : path-like
         See :func:`check`.
     explain : bool

@@ -11,9 +11,10 @@ import pandas as pd
 
 from covidcxr.atomic import make_folder, write_csv
 from covidcxr.errors import ModelError
-from covidcxr.papers import folder as run_folder
-from covidcxr.papers import show, study_report, tables
-from covidcxr.papers.single import run_one
+from covidcxr.papers import tables
+from covidcxr.papers.reporting import show, study_report
+from covidcxr.papers.running import folder as run_folder
+from covidcxr.papers.running.single import run_one
 
 DONE = "done"
 _NOTES = "notes"
@@ -97,7 +98,7 @@ def run_study(plans, options, out, gatherer, placement):
         As the user gave them.
     out : path-like
         Folder of the whole.
-    gatherer : covidcxr.papers.images.Gatherer
+    gatherer : covidcxr.papers.running.images.Gatherer
     placement : covidcxr.training.strategy.Placement
 
     Returns

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from covidcxr.errors import ModelError
-from covidcxr.papers import show
+from covidcxr.papers.reporting import show
 
 # What a backbone's weights expect, as a mode of Preprocessing; "0-255" networks rescale inside.
 _MODES = {"tf": "tf", "caffe": "caffe", "torch": "torch", "0-255": "none"}

@@ -85,7 +85,7 @@ class Gatherer:
             named = _named(splits.from_csv(records, plan.options.split), plan, plan.options.split)
             return self._enlarged(named, plan)
         if plan.recipe.enlargement is not None:
-            from covidcxr.papers.enlargement import enlarged
+            from covidcxr.papers.running.enlargement import enlarged
 
             return enlarged(records, plan, self.folder, self.say)
         return plan.protocol.arrangement(records, plan)
@@ -99,7 +99,7 @@ class Gatherer:
                 f"--split {plan.options.split}: the {plan.options.protocol} protocol splits what is generated too; "
                 "leave --split out, or choose --arm real"
             )
-        from covidcxr.papers.enlargement import with_generated
+        from covidcxr.papers.running.enlargement import with_generated
 
         return with_generated(records, plan, self.folder, self.say)
 

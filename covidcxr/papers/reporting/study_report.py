@@ -5,8 +5,9 @@ import html
 import pandas as pd
 
 from covidcxr.atomic import make_folder
-from covidcxr.papers import folder as run_folder
-from covidcxr.papers import show, tables
+from covidcxr.papers import tables
+from covidcxr.papers.reporting import show
+from covidcxr.papers.running import folder as run_folder
 from covidcxr.papers.units import Unit
 
 _COLUMNS = ("where", "models", "measure", "paper", "these runs", "n", "note")
@@ -68,7 +69,7 @@ def write(study, plans, folders):
 
     Parameters
     ----------
-    study : covidcxr.papers.study.StudyResult
+    study : covidcxr.papers.running.study.StudyResult
     plans : sequence of Plan
     folders : sequence of pathlib.Path
         Of the finished models.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr.errors import CovidcxrError, DataError, OptionError
-from covidcxr.papers import folder as run_folder
 from covidcxr.papers.plan import RunOptions
+from covidcxr.papers.running import folder as run_folder
 from covidcxr.papers.units import Unit, chosen
 
 EVALUATION = "evaluation.json"

@@ -1,7 +1,7 @@
 """What the runs know about model, data and evaluation, in sentences: for the model card and the checklists."""
 
 from covidcxr.evaluation import checklists
-from covidcxr.papers import folder as run_folder
+from covidcxr.papers.running import folder as run_folder
 
 _SEE = "section '{}' of the report"
 _LIMITS = (
@@ -26,9 +26,9 @@ def card(runs, splits, sources):
 
     Parameters
     ----------
-    runs : sequence of covidcxr.papers.comparison_runs.Run
+    runs : sequence of covidcxr.papers.reporting.comparison_runs.Run
     splits : dict
-        Of :func:`covidcxr.papers.comparison_data.splits_of`.
+        Of :func:`covidcxr.papers.reporting.comparison_data.splits_of`.
     sources : sequence of str
 
     Returns
@@ -53,7 +53,7 @@ def answers(recipe, runs, splits, externals, verdicts, *, audited, explained):
     Parameters
     ----------
     recipe, runs, splits, externals
-        As of :mod:`covidcxr.papers.comparison_page`.
+        As of :mod:`covidcxr.papers.reporting.comparison_page`.
     verdicts : sequence of str
     audited : collection of str
         Names of the audits in the report.

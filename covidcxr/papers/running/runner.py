@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covidcxr.errors import OptionError
-from covidcxr.papers import folder as run_folder
-from covidcxr.papers import recipe_page, show
-from covidcxr.papers.images import Gatherer
 from covidcxr.papers.plan import RunOptions, options_from, settle
+from covidcxr.papers.reporting import recipe_page, show
+from covidcxr.papers.running import folder as run_folder
+from covidcxr.papers.running.images import Gatherer
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Paper:
 
         Returns
         -------
-        covidcxr.papers.results.RunResult, covidcxr.papers.study.StudyResult or None
+        covidcxr.papers.reporting.results.RunResult, covidcxr.papers.running.study.StudyResult or None
             With `history`, `predictions`, `metrics`, `model`, `folder` and a table of results; the second where
             the options choose several models. None in a worker that is not the chief.
 
@@ -93,8 +93,8 @@ def _run(recipe, options):
 
 
 def _carry_out(plans, options, out, workspace, placement):
-    from covidcxr.papers.single import run_one
-    from covidcxr.papers.study import run_study
+    from covidcxr.papers.running.single import run_one
+    from covidcxr.papers.running.study import run_study
 
     gatherer = Gatherer(workspace, say=show.step)
     if len(plans) == 1:

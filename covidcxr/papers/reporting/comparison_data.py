@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr.atomic import write_csv
-from covidcxr.papers import folder as run_folder
+from covidcxr.papers.running import folder as run_folder
 
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = (
@@ -31,7 +31,7 @@ def splits_of(runs):
 
     Parameters
     ----------
-    runs : sequence of covidcxr.papers.comparison_runs.Run
+    runs : sequence of covidcxr.papers.reporting.comparison_runs.Run
 
     Returns
     -------

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.atomic import make_folder, write_csv, write_json
-from covidcxr.papers import folder as run_folder
-from covidcxr.papers import scores as scores_module
+from covidcxr.papers.running import folder as run_folder
+from covidcxr.papers.running import scores as scores_module
 
 RESULTS_NOTE = (
     "Intervals: 95 % percentiles over 2,000 resamples of the patients, seeded; where every resample agrees, "

@@ -6,8 +6,9 @@ import datetime
 from pathlib import Path
 
 from covidcxr.errors import ModelError
-from covidcxr.papers import feeding, networks, results, show
-from covidcxr.papers import folder as run_folder
+from covidcxr.papers.reporting import results, show
+from covidcxr.papers.running import feeding, networks
+from covidcxr.papers.running import folder as run_folder
 
 
 def run_one(plan, gatherer, placement):
@@ -16,13 +17,13 @@ def run_one(plan, gatherer, placement):
     Parameters
     ----------
     plan : Plan
-        Its folder may be used (see :func:`covidcxr.papers.folder.check`).
-    gatherer : covidcxr.papers.images.Gatherer
+        Its folder may be used (see :func:`covidcxr.papers.running.folder.check`).
+    gatherer : covidcxr.papers.running.images.Gatherer
     placement : covidcxr.training.strategy.Placement
 
     Returns
     -------
-    covidcxr.papers.results.RunResult or None
+    covidcxr.papers.reporting.results.RunResult or None
         None in a process that only helps to train.
 
     Raises

@@ -102,8 +102,8 @@ def compare(recipe, runs, externals=(), *, real=True):
     Parameters
     ----------
     recipe : covidcxr.papers.recipe.Recipe
-    runs : sequence of covidcxr.papers.comparison_runs.Run
-    externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
+    runs : sequence of covidcxr.papers.reporting.comparison_runs.Run
+    externals : sequence of covidcxr.papers.reporting.comparison_runs.ExternalSet
     real : bool
         Whether the images are radiographs; of phantoms no verdict on the paper is given.
 
@@ -156,7 +156,7 @@ def overall(rows, externals=(), *, real=True):
     Parameters
     ----------
     rows : sequence of Row
-    externals : sequence of covidcxr.papers.comparison_runs.ExternalSet
+    externals : sequence of covidcxr.papers.reporting.comparison_runs.ExternalSet
         Those that the rows were made with.
     real : bool
         As of :func:`compare`.
