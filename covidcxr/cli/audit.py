@@ -107,12 +107,15 @@ def _audit(subject, names, args, of_run):
     if set(names) & set(_OF_IMAGES):
         options["prints"] = _fingerprints(records)
     done = []
+    before = report.read(out) if of_run and args.only and not args.out else ()
     for name in names:
         looked_at = records if name in _OF_IMAGES else of_model
         done.append(_one(name, looked_at, options, strict=bool(args.only)))
         report.print_audits(done[-1:], None if args.all else report.ROWS)
         if out:
-            report.write(done, out)
+            # Of the same run, an audit asked for alone does not undo the others.
+            by_name = {audit.name: audit for audit in (*before, *done)}
+            report.write([by_name[name] for name in AUDITS if name in by_name], out)
     if out:
         print(f"\naudit: {out / report.FILE}")
     return done

@@ -65,6 +65,11 @@ def test_a_leaking_split_ends_with_code_3_and_a_sound_one_with_0(images, tmp_pat
 
 def test_a_run_is_audited_with_its_own_split_and_what_its_source_knows(run, capsys):
     assert main(["audit", str(run), "--only", "leaks,confounding"]) == 3
+    assert main(["audit", str(run), "--only", "leaks"]) == 3
+    kept = json.loads((run / "audit" / "audit.json").read_text())["audits"]
+    assert sorted(audit["name"] for audit in kept) == ["confounding", "leaks"], (
+        "an audit alone undoes no other"
+    )
     leaks, confounding = report.read(run / "audit")
     assert leaks.named("patient")
     # split.csv knows neither view nor sex nor age: these came from the phantom's own table.

@@ -68,11 +68,35 @@ def explained(model, out, number, *, masks=None, most=16, seed=0):
 
     table = model.headline.table
     files = [Path(model.config["data_root"]) / path for path in table["path"]]
-    found = explain(load_model(model.folder / run_folder.MODEL), files, masks=masks, most=most, seed=seed)
+    found = explain(
+        load_model(model.folder / run_folder.MODEL),
+        files,
+        masks=masks,
+        most=most,
+        seed=seed,
+        patients=list(table["patient_id"].fillna("")),
+    )
     path = make_folder(out / run_folder.FIGURES) / f"{number}-gradcam"
     found.figure(path)
     name = f"{run_folder.FIGURES}/{path.name}.png"
-    return {"path": name, "caption": f"Grad-CAM of the predicted class. {model.title}.", "wide": True}
+    return {
+        "path": name,
+        "caption": f"Grad-CAM of the predicted class. {model.title}. {_preference(found)}",
+        "wide": True,
+    }
+
+
+def _preference(found):
+    """Say how much of the attribution lies in the lungs, as a multiple of what chance would put there."""
+    measured = found.lung_preference()
+    if measured["value"] is None:
+        return ""
+    kind = " and ".join(measured["lung_field"])
+    limits = "" if measured["low"] is None else f" [{measured['low']:.2f}, {measured['high']:.2f}]"
+    return (
+        f"Attribution per area of the lung field ({kind}), as a multiple of that of the whole picture: "
+        f"{measured['value']:.2f}{limits} over {measured['images']} images."
+    )
 
 
 def _of_model(recipe, model, place, number):
