@@ -43,6 +43,11 @@ def add_parser(commands):
         help="network whose frozen features shortcuts looks at (default: the run's own)",
     )
     parser.add_argument("--weights", metavar="imagenet|DIR|FILE", help="weights of that network")
+    parser.add_argument(
+        "--retrain",
+        action="store_true",
+        help="for shortcuts, train RUN's model again on what each probe leaves of its images: hours, not minutes",
+    )
     parser.add_argument("--all", action="store_true", help="print every row of the tables")
     add_seed(parser)
     parser.set_defaults(run=run)
@@ -73,6 +78,8 @@ def _check(args, of_run):
         )
     if args.data and not of_run:
         raise OptionError(f"--data {args.data}: {args.subject} is no run; give the images as DATA alone")
+    if args.retrain and not of_run:
+        raise OptionError(f"--retrain: {args.subject} is no run; give the folder of one")
     if args.masks and not Path(args.masks).is_dir():
         raise OptionError(f"--masks {args.masks}: no such folder; check the path")
     if args.out:
@@ -101,7 +108,7 @@ def _audit(subject, names, args, of_run):
     for note in (*records.notes, *_left_out(records)):
         _say(note)
     out = _place(subject, args, of_run)
-    options = _options(args, out if of_run else None)
+    options = _options(subject, args, out if of_run else None)
     if set(names) - set(_OF_IMAGES):
         quiet_tensorflow()
     if set(names) & set(_OF_IMAGES):
@@ -128,9 +135,13 @@ def _left_out(records):
     return [f"left out: {number} images, {reason}" for reason, number in sorted(counts.items())]
 
 
-def _options(args, out):
+def _options(subject, args, out):
     """Gather the options of all audits; each takes those that it knows."""
     options = {"seed": args.seed, "say": _say, "masks": args.masks, "data": args.data}
+    if args.retrain:
+        from covidcxr.papers.running.retraining import Retrainer
+
+        options["retrain"] = Retrainer(subject, args.data, args.masks)
     if args.backbone:
         options["backbone"] = args.backbone
     if args.weights:

@@ -16,7 +16,7 @@ from covidcxr.errors import DataError, OptionError
 SPLITS = ("train", "val", "test")
 EVERY_PHASE = 0
 UNKNOWN = "file:"
-_WRITTEN = ("path", "label", "patient_id", "group", "source", "split", "fold", "phase")
+_WRITTEN = ("path", "label", "patient_id", "group", "source", "split", "fold", "phase", "monitored")
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ def given(records):
 def write(records, path):
     """Write the split as a CSV that :func:`from_csv` reads back: path, label, patient, source, split.
 
-    Columns `group`, `fold` and `phase` are written where there are any. Paths are those of the records.
+    Columns `group`, `fold`, `phase` and `monitored` are written where there are any. Paths are those of the records.
     """
     _require_column(records, "split")
     columns = [column for column in _WRITTEN if column in records.table]
@@ -361,7 +361,8 @@ def read(path, root=None):
     Returns
     -------
     Records
-        With the columns `split` and, where written, `fold` and `phase` (integers).
+        With the columns `split` and, where written, `fold` and `phase` (integers) and `monitored` (what a run
+        scores after every epoch, where that is not simply the split `val`).
 
     Raises
     ------
@@ -374,7 +375,10 @@ def read(path, root=None):
         raise DataError(f"{path}: lacks the column split; write one with covidcxr.data.splits.write")
     _require_known_splits(records.table["split"], records.table["path"], path)
     numbered = [name for name in ("fold", "phase") if name in records.table]
-    return records.with_columns(**{name: _whole_numbers(records, name, path) for name in numbered})
+    columns = {name: _whole_numbers(records, name, path) for name in numbered}
+    if "monitored" in records.table:
+        columns["monitored"] = _flags(records, path)
+    return records.with_columns(**columns)
 
 
 def from_csv(records, path):
@@ -405,7 +409,7 @@ def from_csv(records, path):
         f"{path}: names what is not among the images read:",
         "give the folder and options it was written from",
     )
-    columns = [column for column in ("group", "split", "fold", "phase") if column in written]
+    columns = [column for column in ("group", "split", "fold", "phase", "monitored") if column in written]
     return records.with_columns(**{name: written.loc[paths, name].to_numpy() for name in columns})
 
 
@@ -736,6 +740,13 @@ def _whole_numbers(records, name, path):
     if numbers.isna().any() or (numbers % 1 != 0).any():
         raise DataError(f"{path}: column {name} must hold whole numbers; write the split again")
     return numbers.astype(int)
+
+
+def _flags(records, path):
+    words = records.table["monitored"]
+    if not words.isin(["True", "False"]).all():
+        raise DataError(f"{path}: column monitored must hold True or False; write the split again")
+    return words == "True"
 
 
 def _require_classes(records):

@@ -435,3 +435,15 @@ def test_linked_patients_of_the_real_set_stay_together(shared):
             splits.summary(done)["fraction"] - splits.summary(done)["split"].map(SPLITS_OF_FIVE)
         ).abs().max() < 0.07
     assert leaked, "a split by patient id alone parts some pictures of the known pairs"
+
+
+def test_what_a_run_monitors_is_written_and_read_back(tmp_path):
+    rows = [{"path": f"{i}.png", "label": "ab"[i % 2], "split": "test", "monitored": i < 3} for i in range(6)]
+    records = Records.from_rows(rows, tmp_path)
+    splits.write(records, tmp_path / "split.csv")
+    plain = Records.from_rows([{"path": row["path"], "label": row["label"]} for row in rows], tmp_path)
+    assert list(splits.from_csv(plain, tmp_path / "split.csv").table["monitored"]) == [True] * 3 + [False] * 3
+    text = (tmp_path / "split.csv").read_text().replace("True", "perhaps")
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(DataError, match="column monitored must hold True or False"):
+        splits.read(tmp_path / "split.csv")

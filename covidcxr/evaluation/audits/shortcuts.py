@@ -94,7 +94,8 @@ def audit(
     retrain : callable, optional
         ``retrain(surgery, train, scored) -> probabilities``, shape (n, k) in the order of the classes, in
         place of the frozen features: `surgery` is a :class:`transforms.Surgery` whose ``cut(grey, mask)`` is
-        to be applied to every image, `train` and `scored` are Records.
+        to be applied to every image, `train` and `scored` are Records. Probes of grey levels alone keep their
+        histograms, which are no images to train on.
     most_images : int
         Of each part; more are drawn down to so many, whole patients, every class alike.
     resamples : int
@@ -224,10 +225,12 @@ def _usable(setting):
 
 
 def _banks(setting):
-    """Return features of every surgery; retraining needs those of the whole image only, for the sources."""
+    """Return features of every surgery; retraining needs those of the whole image, for the sources, and greys."""
     from covidcxr.models import features
 
-    surgeries = _usable(setting)[:1] if setting.retrain else _usable(setting)
+    surgeries = _usable(setting)
+    if setting.retrain:
+        surgeries = [surgeries[0], *(item for item in surgeries if item.greys_only)]
     variants = {_variant_name(item, setting): _variant(item, setting) for item in surgeries}
     files = setting.records.files()
     values = features.extract(setting.features, files, variants, cache=setting.cache, say=setting.say)
@@ -269,7 +272,7 @@ def _scored(setting, surgery, banks):
     subject = setting.subject
     training = (setting.records.table["split"] == "train").to_numpy()
     table = setting.records.table[~training]
-    if setting.retrain:
+    if setting.retrain and not surgery.greys_only:
         if setting.say:
             setting.say(f"retraining on {surgery.keeps}")
         values = setting.retrain(surgery, subject.train, subject.scored)

@@ -51,7 +51,13 @@ _INSIDE = {
     CHECKPOINT: ("epoch-*.keras", "state.json"),
     LOGS: ("**/events.out.tfevents.*", "worker-*.log"),
     TABLES: ("*.csv", "*.png", "*.svg"),
-    AUDIT: ("audit.json", "audit-*.csv", "cache/*.npz"),
+    AUDIT: (
+        "audit.json",
+        "audit-*.csv",
+        "cache/*.npz",
+        *(f"retrained/**/*.{kind}" for kind in ("png", "svg", "csv", "json", "h5", "keras", "html")),
+        "retrained/**/events.out.tfevents.*",
+    ),
 }
 _NEEDED = ("paper", "options", "command", "environment")
 

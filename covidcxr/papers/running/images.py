@@ -162,7 +162,8 @@ def _with_losses(records):
 def _named(records, plan, origin):
     """See that a split made elsewhere has the parts that the protocol trains, validates and reports on."""
     split = records.table["split"]
-    wanted = {"train", plan.protocol.headline} | ({"val"} if plan.protocol.keep == "best" else set())
+    chooses = plan.protocol.keep == "best" and "monitored" not in records.table
+    wanted = {"train", plan.protocol.headline} | ({"val"} if chooses else set())
     if wanted == {"train", "val"} and "val" not in set(split):
         # ragab2022's folders are called train and test, and it validates on the second.
         split = split.replace("test", "val")
