@@ -110,6 +110,7 @@ def test_predict_reads_cmyk(model, tmp_path):
     assert main(["predict", str(model), str(tmp_path / "cmyk.jpg"), "--out", str(tmp_path / "out.csv")]) == 0
 
 
+@pytest.mark.slow
 def test_train_leaves_out_broken_files_names_them_and_goes_on(tmp_path, capsys):
     extra = [("covid19/zero.png", b""), ("normal/text.jpg", b"no picture")]
     data = class_folders(tmp_path / "data", {"covid19": 20, "normal": 20}, extra)
@@ -156,6 +157,7 @@ def test_a_class_of_broken_files_only_is_an_error(tmp_path, capsys):
     only_line(capsys, ".png")
 
 
+@pytest.mark.slow
 def test_odd_spellings_of_classes_are_understood(tmp_path):
     data = class_folders(tmp_path / "data", {"COVID-19": 20, "Normal ": 20})
     assert main(["train", "ragab2022", "--data", str(data), *TRAIN, "--out", str(tmp_path / "run")]) == 0
@@ -207,6 +209,7 @@ def test_foreign_files_in_the_output_folder_are_never_touched(good, tmp_path, ca
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_named_and_no_half_model_stays(good, tmp_path, capsys, monkeypatch):
     """The model's own file cannot be written: everything before it is whole, and it is absent."""
     import errno

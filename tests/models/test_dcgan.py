@@ -217,12 +217,14 @@ def test_three_channels_are_averaged_to_grey():
     assert np.abs(expected - gan.generate(2, seed=5)).max() <= 0.501
 
 
+@pytest.mark.slow
 def test_same_seeds_same_training():
     one, two = made(), made()
     assert fit(one, 2) == fit(two, 2)
     np.testing.assert_array_equal(one.generate(3, seed=0), two.generate(3, seed=0))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     whole, part = made(ema=0.9), made(ema=0.9)
     fit(whole, 3)

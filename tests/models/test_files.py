@@ -102,6 +102,7 @@ def saved(model, path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_round_trip_in_a_fresh_process(tmp_path):
     import keras
 

@@ -63,6 +63,7 @@ def test_the_same_run_is_trained_on_what_is_left_of_every_image(run):
     assert old == new
 
 
+@pytest.mark.slow
 def test_lungs_are_cut_by_their_masks(run, tmp_path):
     records = inputs.run_records(run)
     split = records.table["split"]
@@ -73,6 +74,7 @@ def test_lungs_are_cut_by_their_masks(run, tmp_path):
     assert (cut != read_grey(file)).mean() > 0.1
 
 
+@pytest.mark.slow
 def test_generated_images_are_refused(run, monkeypatch):
     arms = {"gan": Arm("with", generated=True)}
     monkeypatch.setattr(ragab2022, "RECIPE", replace(ragab2022.RECIPE, arms=arms))

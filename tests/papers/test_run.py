@@ -70,6 +70,7 @@ def test_the_split_is_the_protocols(run):
         assert split.groupby("patient_id")["split"].nunique().max() == 1
 
 
+@pytest.mark.slow
 def test_the_saved_model_repeats_the_predictions_in_a_fresh_process(run, data):
     code = (
         "import sys, covidcxr, pandas\n"
@@ -171,6 +172,7 @@ def test_in_python_the_same_run_returns_what_it_wrote(data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_split_written_before_is_used_again(run, data, tmp_path):
     again = tmp_path / "again"
     assert train(data, again, "--protocol", run.name, "--split", str(run / "split.csv"), "--epochs", "1") == 0
@@ -178,6 +180,7 @@ def test_a_split_written_before_is_used_again(run, data, tmp_path):
     pd.testing.assert_series_equal(old, new)
 
 
+@pytest.mark.slow
 def test_train_and_test_folders_can_be_taken_as_they_are(data, tmp_path, capsys):
     """ragab2022 keeps its images in train/ and test/, and validates on the second."""
     for label in COUNTS:

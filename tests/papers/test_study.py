@@ -86,6 +86,7 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(builds):
     pd.testing.assert_frame_equal(measured("cut"), measured("whole"))
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_is_reported_and_the_others_go_on(builds, capsys):
     builds["second"].faults.append(MemoryError())
     assert train("--out", "run") == 0
@@ -97,6 +98,7 @@ def test_a_model_that_does_not_fit_is_reported_and_the_others_go_on(builds, caps
     assert set(pd.read_csv("run/models.csv")["state"]) == {"done"}
 
 
+@pytest.mark.slow
 def test_a_run_of_which_nothing_comes_is_an_error(builds, tmp_path, capsys):
     (tmp_path / "weights").mkdir()
     arguments = ["train", "ragab2022", "--model", "all", "--weights", "weights", "--out", "run"]
@@ -115,6 +117,7 @@ def test_overwriting_clears_a_run_of_several_models_and_nothing_else(builds):
     assert {path.name for path in Path("run/models").iterdir()} == {"B10-tiny", "B10-second", "mine.txt"}
 
 
+@pytest.mark.slow
 def test_in_python_a_run_of_several_gives_them_together(builds):
     from covidcxr import papers
 

@@ -268,6 +268,7 @@ def test_stages_are_the_fits_that_one_would_write_by_hand(whole, tmp_path):
     same(model, kept)
 
 
+@pytest.mark.slow
 def test_frozen_batch_normalisation_that_averages_on_is_resumed_as_such(tmp_path, monkeypatch):
     """A saved file does not remember it: gamma and beta would train, and the optimiser's state would not fit."""
 
