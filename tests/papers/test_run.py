@@ -223,3 +223,16 @@ def test_a_killed_run_resumes_to_the_same_predictions(run, data, tmp_path):
     assert main(["train", "ragab2022", "--resume", "--out", str(out)]) == 0
     one, two = (read_csv(folder / "predictions.csv") for folder in (run, out))
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_thresholds_are_chosen_on_validation_and_held_on_test(run):
+    from covidcxr.evaluation.thresholds import choose
+
+    held = json.loads((run / "metrics.json").read_text())["thresholds"]
+    if run.name == "published":
+        assert held == [], "what is reported on is no place to choose by"
+        return
+    predictions = read_csv(run / "predictions.csv")
+    assert [each["threshold"]["rule"] for each in held] == ["youden", "sensitivity >= 0.95"]
+    assert held[0]["threshold"]["value"] == pytest.approx(choose(predictions, "youden").value, abs=1e-6)
+    assert held[0]["images"] == len(predictions.subset("test"))

@@ -69,15 +69,60 @@ def score(plan, records, model, history, scored_feed):
     }
     augmented = _augmented(plan, records, model, scored_feed)
     batch = _batch(plan, augmented)
-    rows = _rows(plan, history, measured[plan.protocol.headline], batch)
+    held = _thresholds(plan, predictions)
+    rows = _rows(plan, history, measured[plan.protocol.headline], batch) + _threshold_rows(held)
     document = {
         "title": plan.title,
         "headline_split": plan.protocol.headline,
         "splits": measured,
+        "thresholds": held,
         "as_published": _as_published(history, augmented, batch, positive),
         "rows": rows,
     }
     return Scores(predictions, augmented, batch, document, rows)
+
+
+def _thresholds(plan, predictions):
+    """Hold thresholds chosen on validation on the headline split; none where that is what is reported on."""
+    from covidcxr.errors import DataError
+    from covidcxr.evaluation import thresholds
+
+    headline, positive = plan.protocol.headline, plan.recipe.positive_class
+    if headline == "val" or "val" not in set(predictions.table["split"]):
+        return []
+    held = []
+    for rule in _RULES:
+        try:
+            chosen = thresholds.choose(predictions, rule, positive=positive)
+            held.append(thresholds.apply(chosen, predictions, split=headline, seed=plan.seed))
+        except DataError:
+            # A validation part of one kind only, as a handful of images may be.
+            continue
+    return held
+
+
+def _threshold_rows(held):
+    rows = []
+    for summary in held:
+        threshold, measures = summary["threshold"], summary["measures"]
+        section = (
+            f"{threshold['positive']} called from a probability of {threshold['value']:.3f} on, chosen on validation "
+            f"({threshold['rule']})"
+        )
+        for name in ("sensitivity", "specificity", "precision"):
+            entry = measures[f"per_class.{threshold['positive']}.{name}"]
+            limits = {key: entry[key] for key in ("value", "low", "high")}
+            rows.append(
+                {
+                    "section": section,
+                    "measure": _TITLES[name],
+                    "paper": None,
+                    **limits,
+                    "note": "",
+                    "percent": True,
+                }
+            )
+    return rows
 
 
 def _augmented(plan, records, model, scored_feed):
@@ -206,6 +251,8 @@ def _population(plan, measured):
 
 
 _MAIN = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
+# Youden's, and the highest threshold that finds 95 % of the validation images of the class.
+_RULES = ("youden", 0.95)
 _OF_ONE_CLASS = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
 _TITLES = {
     "accuracy": "accuracy",
