@@ -24,6 +24,7 @@ def add_parser(commands):
     _add_data(parser.add_argument_group("images and weights"))
     _add_settings(parser.add_argument_group("instead of the paper's settings"))
     _add_devices(parser.add_argument_group("devices"))
+    _add_speed(parser.add_argument_group("speed"))
     _add_folder(parser.add_argument_group("run folder"))
     add_seed(parser)
     parser.set_defaults(run=run)
@@ -98,6 +99,24 @@ def _add_devices(group):
     group.add_argument("--precision", default="float32", metavar="float32|mixed_bfloat16|mixed_float16")
     group.add_argument(
         "--workers", type=int, metavar="N", help="start N workers on this machine, to try several out"
+    )
+
+
+def _add_speed(group):
+    group.add_argument(
+        "--engine",
+        default="keras",
+        metavar="fast|keras",
+        help="what augments: fast, or Keras' ImageDataGenerator",
+    )
+    group.add_argument(
+        "--cache", default="off", metavar="auto|memory|off|DIR", help="where decoded images are kept"
+    )
+    group.add_argument(
+        "--draws",
+        default="off",
+        metavar="N|all|auto|off",
+        help="random transforms of an image whose frozen features are computed once and kept; off: none are",
     )
 
 

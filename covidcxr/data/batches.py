@@ -153,12 +153,15 @@ def training_batches(
     shuffle=True,
     workers=2,
     shard=None,
+    places=None,
+    draws=None,
 ):
     """Give an endless stream of epochs, each image once an epoch, in an order of its own each time.
 
-    The order depends on (seed, stream, epoch) alone, and an image's transform on (seed, stream, epoch, place
-    in `files`): neither the number of workers nor where a run was interrupted changes a single value. Nor does
-    a shard: those of all processes together are the batches that one process would have.
+    The order depends on (seed, stream, epoch) alone, and an image's transform on (seed, stream, draw, place),
+    where the draw is the epoch and the place that in `files`, unless told otherwise: neither the number of
+    workers nor where a run was interrupted changes a single value. Nor does a shard: those of all processes
+    together are the batches that one process would have.
 
     Parameters
     ----------
@@ -184,6 +187,11 @@ def training_batches(
         Images read at the same time.
     shard : Shard, optional
         Reads this process's part of every batch alone; `batch_size` stays that of the global batch.
+    places : sequence of int, optional
+        Each file's number, 0 or more, in a greater whole: several choices of its images (folds, say) then
+        transform one image alike.
+    draws : int, optional
+        Transforms that an image has in all: epoch e takes draw ``e % draws``. Default: another one each epoch.
 
     Returns
     -------
@@ -197,7 +205,7 @@ def training_batches(
     OptionError
         If an argument has no meaning, or `preprocessing` lacks what `augmentation` asks for.
     """
-    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream))
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), places, draws)
     rows = _as_targets(targets, files)
     _check_counts(batch_size, workers)
 
@@ -227,6 +235,7 @@ def evaluation_batches(
     epoch=0,
     workers=2,
     shard=None,
+    places=None,
 ):
     """Give every image once, in the order of `files`.
 
@@ -235,7 +244,7 @@ def evaluation_batches(
 
     Parameters
     ----------
-    files, targets, preprocessing, batch_size, augmentation, engine, seed, stream, workers, shard
+    files, targets, preprocessing, batch_size, augmentation, engine, seed, stream, workers, shard, places
         As for :func:`training_batches`.
     epoch : int
         Which transforms are drawn: another epoch, others.
@@ -250,7 +259,7 @@ def evaluation_batches(
     OptionError
         As :func:`training_batches`.
     """
-    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream))
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), places)
     rows = _as_targets(targets, files)
     _check_counts(batch_size, workers)
     indices = np.arange(len(files))
@@ -338,12 +347,16 @@ def _close_streams():
 class _Reader:
     """From (epoch, place in `files`) to a standardised image; holds no image itself."""
 
-    def __init__(self, files, preprocessing, augmentation, engine, seeds):
+    def __init__(self, files, preprocessing, augmentation, engine, seeds, places=None, draws=None):
         if not len(files):
             raise OptionError("no images to make batches of; give at least one file")
         if min(seeds) < 0:
             raise OptionError(f"seed and stream must be 0 or more, not {seeds}")
+        if draws is not None and draws < 1:
+            raise OptionError(f"draws is {draws}; give 1 or more, or None for another transform every epoch")
         self.files = list(files)
+        self._places = _as_places(places, self.files)
+        self._draws = draws
         self.preprocessing = preprocessing
         self.calls = _Calls()
         self._seeds = seeds
@@ -360,7 +373,8 @@ class _Reader:
     def _read(self, epoch, index):
         grey = self.preprocessing.load(self.files[int(index)])
         if self._engine:
-            words = (_TRANSFORM, *self._seeds, int(epoch), int(index))
+            draw = int(epoch) % self._draws if self._draws else int(epoch)
+            words = (_TRANSFORM, *self._seeds, draw, int(self._places[int(index)]))
             seed = _sequence(*words).generate_state(1)[0]
             # One channel is transformed for all: the result is the same, and costs a third.
             image = np.asarray(grey, np.float32)[..., np.newaxis]
@@ -397,6 +411,15 @@ def _sequence(*words):
 def _generator(*words):
     # RandomState's permutation is frozen for good; Generator's may change between NumPy versions (NEP 19).
     return np.random.RandomState(np.random.MT19937(_sequence(*words)))
+
+
+def _as_places(places, files):
+    if places is None:
+        return np.arange(len(files))
+    numbers = np.asarray(places, dtype=np.int64)
+    if numbers.shape != (len(files),) or numbers.min() < 0:
+        raise OptionError(f"places: give one number, 0 or more, for each of the {len(files)} files")
+    return numbers
 
 
 def _as_targets(targets, files):

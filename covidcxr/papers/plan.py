@@ -11,6 +11,7 @@ from covidcxr.training.stages import check_stages
 PRESETS = ("smoke",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
+ENGINES = ("fast", "keras")
 _MOST_EPOCHS = 100_000
 # Trials are told apart by their seeds; far enough that the trials of neighbouring seeds differ too.
 _SEEDS_APART = 7919
@@ -54,6 +55,15 @@ class RunOptions:
         Where it trains; see :func:`covidcxr.training.strategy.place`.
     precision : str
         ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+    engine : str
+        What augments: ``"fast"``, or ``"keras"`` for Keras' own ImageDataGenerator, image by image.
+    cache : str
+        Where decoded images are kept: ``"auto"`` (in memory where they are few, else in a file that the run removes),
+        ``"memory"``, ``"off"``, or a folder for this run and others.
+    draws : str
+        Where layers are frozen and nothing before them trains, what they say of an image is computed once for
+        each of this many of its random transforms and used again, epoch after epoch: a number, ``"all"`` (as many
+        as epochs: the stock procedure), ``"auto"``, or ``"off"`` (every step runs the whole network).
     out : path-like, optional
         Run folder; the default names paper, choice, protocol and seed, below ``runs/``.
     overwrite, resume : bool
@@ -80,6 +90,9 @@ class RunOptions:
     split: str | None = None
     strategy: str = "auto"
     precision: str = "float32"
+    engine: str = "keras"
+    cache: str = "off"
+    draws: str = "off"
     out: str | None = None
     overwrite: bool = False
     resume: bool = False
@@ -253,6 +266,7 @@ def _check_words(options):
         "fine_tune": ("head", "all"),
         "strategy": STRATEGIES,
         "precision": PRECISIONS,
+        "engine": ENGINES,
         "preset": (None, *PRESETS),
     }
     for name, known in choices.items():

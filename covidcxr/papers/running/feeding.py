@@ -43,6 +43,7 @@ def feeds(plan, records, loader, shard=None):
             stream=_stream(data),
             first_epoch=first_epoch,
             shard=shard,
+            places=places(images, records),
         )
 
     scored = monitored(records)
@@ -57,6 +58,7 @@ def feeds(plan, records, loader, shard=None):
         seed=plan.seed,
         stream=_VALIDATION_STREAM,
         shard=shard,
+        places=places(scored, records),
     )
     return Feeds(training_feed, validation)
 
@@ -74,6 +76,11 @@ def part(records, data):
     if data == TRAIN:
         return records.where(records.table["split"] == TRAIN)
     return splits.in_phase(records, _phase(data))
+
+
+def places(images, records):
+    """Return each image's number among all of a run's images, in whatever order and part they stand."""
+    return np.searchsorted(np.sort(records.table["path"].astype(str)), images.table["path"].astype(str))
 
 
 def steps(plan, records):

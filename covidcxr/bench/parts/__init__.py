@@ -1,0 +1,1 @@
+"""One module a part of the package: what is raced against what."""
