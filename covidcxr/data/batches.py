@@ -210,7 +210,7 @@ def training_batches(
     _check_counts(batch_size, workers)
 
     def order(epoch):
-        return _generator(_ORDER, seed, stream, int(epoch)).permutation(len(files))
+        return epoch_order(len(files), int(epoch), seed=seed, stream=stream)
 
     def one_epoch(epoch):
         indices = tf.range(len(files), dtype=tf.int64)
@@ -220,6 +220,24 @@ def training_batches(
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
     return _finish(epochs.flat_map(one_epoch), reader, batch_size, shard)
+
+
+def epoch_order(images, epoch, *, seed=0, stream=0):
+    """Return the order in which :func:`training_batches` gives an epoch's images.
+
+    Parameters
+    ----------
+    images, epoch : int
+        Of so many, counted from 0.
+    seed, stream : int
+        As for :func:`training_batches`.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (images,): places in `files`.
+    """
+    return _generator(_ORDER, seed, stream, epoch).permutation(images)
 
 
 def evaluation_batches(

@@ -7,7 +7,7 @@ from covidcxr.papers.running.images import monitored
 
 TRAIN = "train"
 _PHASE = "phase "
-_VALIDATION_STREAM = 1
+VALIDATION_STREAM = 1
 
 
 def feeds(plan, records, loader, shard=None):
@@ -26,24 +26,21 @@ def feeds(plan, records, loader, shard=None):
     -------
     covidcxr.training.stages.Feeds
     """
-    from covidcxr.data.batches import evaluation_batches, training_batches
+    from covidcxr.data.batches import evaluation_batches
     from covidcxr.training.stages import Feeds
 
     augmentation = plan.recipe.augmentation
 
-    def training_feed(first_epoch, data):
-        images = part(records, data)
-        return training_batches(
-            images.files(),
-            one_hot(images, plan),
+    def training_feed(first_epoch, data, draws=None):
+        return training_stream(
+            plan,
+            records,
             loader,
-            plan.batch_size,
-            augmentation=augmentation,
-            seed=plan.seed,
-            stream=_stream(data),
+            part(records, data),
+            stream=stream_of(data),
             first_epoch=first_epoch,
             shard=shard,
-            places=places(images, records),
+            draws=draws,
         )
 
     scored = monitored(records)
@@ -56,11 +53,39 @@ def feeds(plan, records, loader, shard=None):
         plan.batch_size,
         augmentation=augmentation if plan.protocol.augment_evaluation else None,
         seed=plan.seed,
-        stream=_VALIDATION_STREAM,
+        stream=VALIDATION_STREAM,
         shard=shard,
         places=places(scored, records),
     )
     return Feeds(training_feed, validation)
+
+
+def training_stream(plan, records, loader, images, **options):
+    """Return an endless stream of epochs of some of a run's images, transformed as the run transforms them.
+
+    Parameters
+    ----------
+    plan, records, loader
+        As for :func:`feeds`.
+    images : Records
+        Some of `records`.
+    **options
+        Of :func:`covidcxr.data.batches.training_batches`: `stream`, `first_epoch`, `shuffle`, `shard`, `draws`...
+
+    Returns
+    -------
+    covidcxr.data.batches.Batches
+    """
+    from covidcxr.data.batches import training_batches
+
+    return training_batches(
+        images.files(),
+        one_hot(images, plan),
+        loader,
+        plan.batch_size,
+        **{"augmentation": plan.recipe.augmentation, "seed": plan.seed, **options},
+        places=places(images, records),
+    )
 
 
 def part(records, data):
@@ -102,5 +127,6 @@ def _phase(data):
     return int(number)
 
 
-def _stream(data):
-    return 0 if data == TRAIN else _VALIDATION_STREAM + _phase(data)
+def stream_of(data):
+    """Return the number of the random stream of what a stage's `data` names."""
+    return 0 if data == TRAIN else VALIDATION_STREAM + _phase(data)
