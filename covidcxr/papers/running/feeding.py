@@ -26,42 +26,34 @@ def feeds(plan, records, loader, shard=None):
     -------
     covidcxr.training.stages.Feeds
     """
-    from covidcxr.data.batches import evaluation_batches
+    from covidcxr.data.batches import training_batches
     from covidcxr.training.stages import Feeds
 
-    augmentation = plan.recipe.augmentation
-
     def training_feed(first_epoch, data, draws=None):
-        return training_stream(
-            plan,
-            records,
+        images = part(records, data)
+        return training_batches(
+            images.files(),
+            one_hot(images, plan),
             loader,
-            part(records, data),
+            plan.batch_size,
+            augmentation=plan.recipe.augmentation,
+            seed=plan.seed,
             stream=stream_of(data),
             first_epoch=first_epoch,
             shard=shard,
+            places=places(images, records),
             draws=draws,
         )
 
     scored = monitored(records)
     if not len(scored):
         return Feeds(training_feed, None)
-    validation = evaluation_batches(
-        scored.files(),
-        one_hot(scored, plan),
-        loader,
-        plan.batch_size,
-        augmentation=augmentation if plan.protocol.augment_evaluation else None,
-        seed=plan.seed,
-        stream=VALIDATION_STREAM,
-        shard=shard,
-        places=places(scored, records),
-    )
-    return Feeds(training_feed, validation)
+    augmented = plan.protocol.augment_evaluation
+    return Feeds(training_feed, one_pass(plan, records, loader, scored, augmented, shard=shard))
 
 
-def training_stream(plan, records, loader, images, **options):
-    """Return an endless stream of epochs of some of a run's images, transformed as the run transforms them.
+def one_pass(plan, records, loader, images, augmented, *, stream=VALIDATION_STREAM, **options):
+    """Return some of a run's images once each, in their order.
 
     Parameters
     ----------
@@ -69,21 +61,27 @@ def training_stream(plan, records, loader, images, **options):
         As for :func:`feeds`.
     images : Records
         Some of `records`.
+    augmented : bool
+        Whether they are transformed as in training.
+    stream : int
+        Whose transforms, where they are; see :func:`stream_of`.
     **options
-        Of :func:`covidcxr.data.batches.training_batches`: `stream`, `first_epoch`, `shuffle`, `shard`, `draws`...
+        `epoch`, `shard` or `batch_size` of :func:`covidcxr.data.batches.evaluation_batches`.
 
     Returns
     -------
     covidcxr.data.batches.Batches
     """
-    from covidcxr.data.batches import training_batches
+    from covidcxr.data.batches import evaluation_batches
 
-    return training_batches(
+    return evaluation_batches(
         images.files(),
         one_hot(images, plan),
         loader,
-        plan.batch_size,
-        **{"augmentation": plan.recipe.augmentation, "seed": plan.seed, **options},
+        **{"batch_size": plan.batch_size, **options},
+        augmentation=plan.recipe.augmentation if augmented else None,
+        seed=plan.seed,
+        stream=stream,
         places=places(images, records),
     )
 
