@@ -1,142 +1,30 @@
 """Batches of images from disk: reproducible, resumable at any epoch, and as small in memory as they look."""
 
-import atexit
-import contextlib
-import threading
-import time
-import weakref
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
 from covidcxr.data.augmentation import make_engine
+from covidcxr.data.decoded import CachedPreprocessing
+from covidcxr.data.standardizing import Standardizer
+from covidcxr.data.streams import Batches, Calls, Shard, clear_errors
 from covidcxr.errors import OptionError
+
+__all__ = [
+    "Batches",
+    "Shard",
+    "clear_errors",
+    "epoch_order",
+    "evaluation_batches",
+    "inference_batches",
+    "training_batches",
+]
 
 # The first word of every seed, so that no permutation shares its seed with an image's transform.
 _ORDER, _TRANSFORM = 0, 1
 
 _ENDLESS = np.iinfo(np.int64).max
-# At the end of a program: how often to look whether the workers are quiet, how often they must be found so in a
-# row (once is not enough: on a busy machine all threads may have been asleep), and when to give up.
-_LOOK_SECONDS, _LOOKS, _LAST_LOOK = 0.02, 10, 500
-_STREAMS = weakref.WeakSet()
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The part that this process has of every batch, where several replicas of a model share one.
-
-    A global batch of n images is cut into `replicas` runs of ``ceil(n / replicas)`` images. What the last ones
-    lack is filled with the batch's own images, from its first on, which count for nothing: replicas must all
-    run, even where a batch has fewer images than there are replicas.
-
-    Attributes
-    ----------
-    replicas : int
-        Of all processes.
-    first, count : int
-        This process has the replicas `first` to ``first + count - 1``.
-
-    Raises
-    ------
-    OptionError
-        If there are no such replicas.
-    """
-
-    replicas: int
-    first: int
-    count: int
-
-    def __post_init__(self):
-        if self.first < 0 or self.count < 1 or self.first + self.count > self.replicas:
-            raise OptionError(
-                f"replicas {self.first} to {self.first + self.count - 1} are not among the {self.replicas} there are"
-            )
-
-    def each(self, images):
-        """Return how many images, padding included, a replica has of a batch of `images`."""
-        return -(-images // self.replicas)
-
-    def places(self, images, batch_size):
-        """Return what this process reads of one epoch, its padding included.
-
-        Parameters
-        ----------
-        images : int
-            In the epoch.
-        batch_size : int
-            Of the global batch; the epoch's last one has what is left.
-
-        Returns
-        -------
-        places : numpy.ndarray
-            int64, in 0..images-1: places in the epoch's order, batch after batch, replica after replica.
-        weights : numpy.ndarray
-            float32 of the same length: 1, and 0 for padding.
-        """
-        places, weights = [], []
-        for start in range(0, images, batch_size):
-            real = min(batch_size, images - start)
-            each = self.each(real)
-            own = np.arange(self.first * each, (self.first + self.count) * each)
-            places.append(start + own % real)
-            weights.append(own < real)
-        return np.concatenate(places), np.concatenate(weights).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Batches:
-    """A stream of batches and its length.
-
-    Attributes
-    ----------
-    dataset : tf.data.Dataset
-        For Keras' `fit`, `evaluate` and `predict`.
-    steps : int
-        Batches in one epoch, the last and possibly smaller one included.
-    failures : list of Exception
-        What went wrong in the workers, first things first; :func:`clear_errors` reads it.
-    shard : Shard or None
-        Whose part of every batch this is; None where it is the whole.
-    """
-
-    dataset: tf.data.Dataset
-    steps: int
-    failures: list = field(default_factory=list, repr=False)
-    shard: Shard | None = None
-
-
-@contextlib.contextmanager
-def clear_errors(*batches):
-    """Raise an image's own error in place of TensorFlow's.
-
-    TensorFlow knows what a worker raised only as the text of a failed assertion, a `tf.errors.OpError`.
-
-    Parameters
-    ----------
-    *batches : Batches
-        Those that are read inside the block.
-
-    Raises
-    ------
-    ImageError
-        If a file could not be read; or whatever else a worker raised.
-
-    Examples
-    --------
-    >>> with clear_errors(training, validation):  # doctest: +SKIP
-    ...     model.fit(training.dataset, steps_per_epoch=training.steps, validation_data=validation.dataset)
-    """
-    for each in batches:
-        each.failures.clear()
-    try:
-        yield
-    except tf.errors.OpError:
-        failures = [failure for each in batches for failure in each.failures]
-        if failures:
-            raise failures[0] from None
-        raise
 
 
 def training_batches(
@@ -205,21 +93,18 @@ def training_batches(
     OptionError
         If an argument has no meaning, or `preprocessing` lacks what `augmentation` asks for.
     """
-    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), places, draws)
-    rows = _as_targets(targets, files)
-    _check_counts(batch_size, workers)
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), workers, places, draws)
 
     def order(epoch):
         return epoch_order(len(files), int(epoch), seed=seed, stream=stream)
 
-    def one_epoch(epoch):
-        indices = tf.range(len(files), dtype=tf.int64)
+    def indices(epoch):
         if shuffle:
-            indices = reader.calls.numpy_function(order, [epoch], np.zeros(len(files), np.int64))
-        return _batched(reader, indices, epoch, rows, batch_size, workers, shard)
+            return reader.calls.numpy_function(order, [epoch], (len(files),), np.int64)
+        return tf.range(len(files), dtype=tf.int64)
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
-    return _finish(epochs.flat_map(one_epoch), reader, batch_size, shard)
+    return _batches(epochs, indices, reader, _as_targets(targets, files), batch_size, shard)
 
 
 def epoch_order(images, epoch, *, seed=0, stream=0):
@@ -277,13 +162,8 @@ def evaluation_batches(
     OptionError
         As :func:`training_batches`.
     """
-    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), places)
-    rows = _as_targets(targets, files)
-    _check_counts(batch_size, workers)
-    indices = np.arange(len(files))
-    return _finish(
-        _batched(reader, indices, epoch, rows, batch_size, workers, shard), reader, batch_size, shard
-    )
+    reader = _Reader(files, preprocessing, augmentation, engine, (seed, stream), workers, places)
+    return _one_pass(reader, epoch, _as_targets(targets, files), batch_size, shard)
 
 
 def inference_batches(files, preprocessing, batch_size, *, workers=2):
@@ -304,121 +184,95 @@ def inference_batches(files, preprocessing, batch_size, *, workers=2):
     OptionError
         As :func:`training_batches`.
     """
-    reader = _Reader(files, preprocessing, None, "keras", (0, 0))
-    _check_counts(batch_size, workers)
-    indices = np.arange(len(files))
-    return _finish(_batched(reader, indices, 0, None, batch_size, workers), reader, batch_size)
-
-
-class _Calls:
-    """The Python functions that TensorFlow's threads call for one stream.
-
-    A thread that asks for the interpreter while that is being torn down never comes back, and whoever destroys
-    its iterator waits for it for ever: a program would hang instead of ending. So before the end the functions
-    are made to answer at once, with nothing, until TensorFlow's buffers are full and it asks no more.
-    """
-
-    def __init__(self):
-        self.failures = []
-        self.begun = self.running = 0
-        self.closed = False
-        self._lock = threading.Lock()
-        _STREAMS.add(self)
-
-    def numpy_function(self, function, arguments, nothing):
-        """Call `function` as `tf.numpy_function` does; its result has the shape and type of `nothing`."""
-
-        def call(*values):
-            with self._lock:
-                self.begun += 1
-                self.running += 1
-            try:
-                return nothing if self.closed else function(*values), b""
-            # Raised here, it would be logged and passed on with a traceback for a message.
-            except Exception as error:
-                self.failures.append(error)
-                return nothing, str(error) or repr(error)
-            finally:
-                with self._lock:
-                    self.running -= 1
-
-        result, fault = tf.numpy_function(call, arguments, (nothing.dtype, tf.string))
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [fault])]):
-            return tf.ensure_shape(result, nothing.shape)
-
-
-@atexit.register
-def _close_streams():
-    streams = list(_STREAMS)
-    for stream in streams:
-        stream.closed = True
-    begun, quiet = None, 0
-    for _ in range(_LAST_LOOK if streams else 0):
-        before, begun = begun, sum(stream.begun for stream in streams)
-        still = begun == before and not any(stream.running for stream in streams)
-        quiet = quiet + 1 if still else 0
-        if quiet == _LOOKS:
-            return
-        time.sleep(_LOOK_SECONDS)
+    reader = _Reader(files, preprocessing, None, "keras", (0, 0), workers)
+    return _one_pass(reader, 0, None, batch_size)
 
 
 class _Reader:
-    """From (epoch, place in `files`) to a standardised image; holds no image itself."""
+    """From (epoch, places in `files`) to standardised images; holds no image itself."""
 
-    def __init__(self, files, preprocessing, augmentation, engine, seeds, places=None, draws=None):
+    def __init__(self, files, preprocessing, augmentation, engine, seeds, workers, places=None, draws=None):
         if not len(files):
             raise OptionError("no images to make batches of; give at least one file")
         if min(seeds) < 0:
             raise OptionError(f"seed and stream must be 0 or more, not {seeds}")
         if draws is not None and draws < 1:
             raise OptionError(f"draws is {draws}; give 1 or more, or None for another transform every epoch")
+        if workers < 1:
+            raise OptionError(f"workers is {workers}; give at least 1")
         self.files = list(files)
+        self.workers = workers
+        self.calls = Calls()
         self._places = _as_places(places, self.files)
         self._draws = draws
-        self.preprocessing = preprocessing
-        self.calls = _Calls()
+        self._preprocessing = preprocessing
+        self._standardizer = Standardizer(preprocessing)
         self._seeds = seeds
+        self._pool = ThreadPoolExecutor(workers)
         self._engine = None
         if augmentation is not None:
             augmentation.check(preprocessing)
         if augmentation is not None and augmentation.is_random:
             self._engine = make_engine(engine, augmentation, (*preprocessing.size, 1))
 
-    def load(self, epoch, index):
-        nothing = np.zeros((*self.preprocessing.size, self.preprocessing.channels), np.float32)
-        return self.calls.numpy_function(self._read, [epoch, index], nothing)
+    def load(self, epoch, indices):
+        """Return tensors of a whole batch: one Python call an image would take longer than its transform."""
+        shape = (None, *self._preprocessing.size, self._standardizer.channels)
+        images = self.calls.numpy_function(self._read, [epoch, indices], shape, np.float32)
+        # TensorFlow copies channels in threads of its own, which no other Python code waits for.
+        repeats = self._standardizer.repeats
+        return tf.repeat(images, repeats, axis=-1) if repeats > 1 else images
 
-    def _read(self, epoch, index):
-        grey = self.preprocessing.load(self.files[int(index)])
+    def _read(self, epoch, indices):
+        images = self._greys([self.files[index] for index in indices])
         if self._engine:
-            draw = int(epoch) % self._draws if self._draws else int(epoch)
-            words = (_TRANSFORM, *self._seeds, draw, int(self._places[int(index)]))
-            seed = _sequence(*words).generate_state(1)[0]
             # One channel is transformed for all: the result is the same, and costs a third.
-            image = np.asarray(grey, np.float32)[..., np.newaxis]
-            grey = self._engine.apply(image, self._engine.draw(seed))[..., 0]
-        return self.preprocessing.standardize(self.preprocessing.expand(grey))
+            images = self._engine.apply_batch(images, [self._parameters(epoch, index) for index in indices])
+        return self._standardizer(images)
+
+    def _greys(self, files):
+        loader = self._preprocessing
+        if isinstance(loader, CachedPreprocessing) and loader.has(files):
+            return loader.decoded.stack(files)
+        return np.stack(list(self._pool.map(loader.load, files)))
+
+    def _parameters(self, epoch, index):
+        draw = int(epoch) % self._draws if self._draws else int(epoch)
+        words = (_TRANSFORM, *self._seeds, draw, int(self._places[index]))
+        return self._engine.draw(_sequence(*words).generate_state(1)[0])
 
 
-def _batched(reader, indices, epoch, rows, batch_size, workers, shard=None):
-    # One image a call, not one batch: as fast as any other way measured, and the images of one batch share
-    # the workers.
-    def load(index, *weight):
-        image = reader.load(epoch, index)
-        return image if rows is None else (image, tf.gather(rows, index), *weight)
+def _one_pass(reader, epoch, rows, batch_size, shard=None):
+    epochs = tf.data.Dataset.from_tensors(np.int64(epoch))
+    return _batches(epochs, lambda epoch: np.arange(len(reader.files)), reader, rows, batch_size, shard)
 
-    parts = (indices,)
+
+def _batches(epochs, indices, reader, rows, batch_size, shard=None):
+    """Give batches of the images that `indices` names for each of a dataset of epochs."""
+
+    def load(epoch, places, *weights):
+        images = reader.load(epoch, places)
+        return images if rows is None else (images, tf.gather(rows, places), *weights)
+
+    if batch_size < 1:
+        raise OptionError(f"batch size is {batch_size}; give at least 1")
+    weights, size = (), batch_size
     if shard:
-        places, weights = shard.places(len(reader.files), batch_size)
-        parts = (tf.gather(indices, places), weights)
+        chosen, *weights = shard.places(len(reader.files), batch_size)
         # All but an epoch's last part are of this size, so the parts are batched as they were cut.
-        batch_size = shard.each(batch_size) * shard.count
-    images = tf.data.Dataset.from_tensor_slices(parts)
-    return images.map(load, num_parallel_calls=workers, deterministic=True).batch(batch_size)
+        size = shard.each(batch_size) * shard.count
 
+    def one_epoch(epoch):
+        places = indices(epoch)
+        parts = (tf.gather(places, chosen) if shard else places, *weights)
+        return tf.data.Dataset.from_tensor_slices(parts).batch(size).map(lambda *part: (epoch, *part))
 
-def _finish(dataset, reader, batch_size, shard=None):
+    # Images are read outside of the epochs: the first batches of one while the last of another are still made.
+    pieces = epochs.flat_map(one_epoch)
     steps = -(-len(reader.files) // batch_size)
+    if epochs.cardinality() == 1:
+        pieces = pieces.apply(tf.data.experimental.assert_cardinality(steps))
+    dataset = pieces.map(load, num_parallel_calls=reader.workers, deterministic=True)
     return Batches(dataset.prefetch(2), steps, reader.calls.failures, shard)
 
 
@@ -447,8 +301,3 @@ def _as_targets(targets, files):
             f"targets have shape {rows.shape}; give one one-hot row for each of the {len(files)} files"
         )
     return rows
-
-
-def _check_counts(batch_size, workers):
-    if batch_size < 1 or workers < 1:
-        raise OptionError(f"batch size ({batch_size}) and workers ({workers}) must both be at least 1")
