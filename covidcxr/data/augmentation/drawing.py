@@ -1,6 +1,11 @@
 """The numbers that Keras would draw, from a generator of one's own."""
 
+import threading
+
 import numpy as np
+
+# A generator takes many times as long to make as to seed anew.
+_GENERATORS = threading.local()
 
 
 def draw_parameters(augmentation, shape, seed):
@@ -22,7 +27,7 @@ def draw_parameters(augmentation, shape, seed):
     dict
         See :meth:`Engine.draw`.
     """
-    random = np.random.RandomState(seed)
+    random = _generator(seed)
     theta = _symmetric(random, augmentation.rotation_range)
     tx = _shift(random, augmentation.height_shift_range, shape[0])
     ty = _shift(random, augmentation.width_shift_range, shape[1])
@@ -45,6 +50,14 @@ def draw_parameters(augmentation, shape, seed):
         "channel_shift_intensity": _symmetric(random, shift) if shift else None,
         "brightness": None if brightness is None else random.uniform(*brightness),
     }
+
+
+def _generator(seed):
+    """Return this thread's generator, in the state of a new one of this seed."""
+    if not hasattr(_GENERATORS, "random"):
+        _GENERATORS.random = np.random.RandomState(0)
+    _GENERATORS.random.seed(seed)
+    return _GENERATORS.random
 
 
 def _symmetric(random, limit):

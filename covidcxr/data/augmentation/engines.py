@@ -22,8 +22,8 @@ class Engine(Protocol):
         Returns
         -------
         dict
-            Under Keras' keys: `theta`, `shear` (degrees), `tx` (rows), `ty` (columns; both pixels), `zx`,
-            `zy` (factors of height and width), `flip_horizontal`, `flip_vertical`, `channel_shift_intensity`
+            Under Keras' keys: `theta`, `shear` (degrees), `tx`, `ty` (pixels, drawn from the ranges of height
+            and width), `zx`, `zy` (factors), `flip_horizontal`, `flip_vertical`, `channel_shift_intensity`
             and `brightness` (None where not asked for).
         """
 
@@ -96,7 +96,14 @@ class KerasEngine:
         return result
 
 
-ENGINES = {"keras": KerasEngine}
+def _fast(augmentation, shape):
+    # OpenCV takes a while to load, which who only names an augmentation need not wait for.
+    from covidcxr.data.augmentation.fast import FastEngine
+
+    return FastEngine(augmentation, shape)
+
+
+ENGINES = {"fast": _fast, "keras": KerasEngine}
 
 
 def make_engine(name, augmentation, shape):
@@ -117,7 +124,7 @@ def make_engine(name, augmentation, shape):
     Raises
     ------
     OptionError
-        If there is no such engine.
+        If there is no such engine, or it cannot do what is asked for.
     """
     if name not in ENGINES:
         raise OptionError(f"unknown augmentation engine {name!r}; choose among {', '.join(sorted(ENGINES))}")

@@ -63,6 +63,7 @@ class Augmentation:
         A sequence is *not* an interval: one of its entries is chosen and given a random sign, in pixels
         (in fractions if its greatest entry is below 1): [-20, 20] moves every image by 20 pixels to one side
         or the other, never less. An int `n` chooses among 0..n-1 with a random sign, so 1 moves nothing.
+        Keras crosses them: what is drawn for the *height* moves the image sideways, and for the width up or down.
     brightness_range : None or (float, float)
         Factor drawn from it and applied by Pillow to the transformed image, whose grey values it cuts to
         whole numbers, before any rescaling.
