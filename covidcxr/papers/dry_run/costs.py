@@ -10,6 +10,7 @@ import numpy as np
 
 from covidcxr.papers.reporting import show
 from covidcxr.papers.running import networks
+from covidcxr.papers.running.caching import OFF
 
 # Above this, a full batch would take long and much memory: two images are timed instead.
 _LARGE = 1 << 30
@@ -87,7 +88,7 @@ def measure(plans, timed, most_memory):
 
 
 def reading_seconds(plan, images):
-    """Time how long one training image takes to be read and augmented, two at a time as in a run.
+    """Time how long one training image takes to be read and augmented, as in a run.
 
     Parameters
     ----------
@@ -98,19 +99,24 @@ def reading_seconds(plan, images):
     Returns
     -------
     float
-        Seconds an image; files read again come from the system's cache.
+        Seconds an image; files read again come from the system's cache. Where the run decodes its images once,
+        so does this, and an image takes what it takes in every later epoch.
     """
     from covidcxr.data.batches import training_batches
+    from covidcxr.data.decoded import Decoded
     from covidcxr.papers.running.feeding import one_hot
 
     show.step(f"timing how {len(images)} images are read")
     loader = networks.preprocessing(without_weights(plan), images)
+    if plan.options.cache != OFF:
+        loader = Decoded.open(images.files(), loader).behind(loader)
     stream = training_batches(
         images.files(),
         one_hot(images, plan),
         loader,
         _READ_TOGETHER,
         augmentation=plan.recipe.augmentation,
+        engine=plan.options.engine,
         seed=plan.seed,
     )
     begun = time.perf_counter()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from covidcxr.errors import DataError, OptionError
+from covidcxr.papers.running.caching import ImageCache
 
 PHANTOM_FOLDER = "phantom"
 GIVEN = "given"
@@ -18,11 +19,17 @@ class Gatherer:
         Of the whole run: phantom and generated images are written there.
     say : callable, optional
         ``say(text)`` before each step that takes a while.
+
+    Attributes
+    ----------
+    cache : covidcxr.papers.running.caching.ImageCache
+        Their decoded images.
     """
 
     def __init__(self, folder, say=None):
         self.folder = Path(folder)
         self.say = say or (lambda text: None)
+        self.cache = ImageCache(folder)
         self._drawn = {}
 
     def gather(self, plan):

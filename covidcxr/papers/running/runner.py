@@ -8,6 +8,7 @@ from pathlib import Path
 from covidcxr.errors import OptionError
 from covidcxr.papers.plan import RunOptions, options_from, settle
 from covidcxr.papers.reporting import recipe_page, show
+from covidcxr.papers.running import caching
 from covidcxr.papers.running import folder as run_folder
 from covidcxr.papers.running.images import Gatherer
 
@@ -84,6 +85,7 @@ def _run(recipe, options):
         options = _stored_options(recipe, options)
     plans = settle(recipe, options)
     out = plans[0].out if len(plans) == 1 else str(Path(plans[0].out).parents[1])
+    caching.check(options.cache)
     placement = _place(options)
     if placement.is_chief:
         run_folder.check(out, overwrite=options.overwrite, resume=options.resume)
@@ -116,10 +118,11 @@ def _stored_options(recipe, options):
     stored = options_from(config["options"], Path(options.out) / run_folder.CONFIG)
     stored = dataclasses.replace(stored, out=options.out, overwrite=options.overwrite, resume=True)
     unset = RunOptions()
-    # A run may go on elsewhere: what it computes does not hang on where.
-    if options.strategy != unset.strategy:
-        stored = dataclasses.replace(stored, strategy=options.strategy)
-    free = ("overwrite", "strategy")
+    # A run may go on elsewhere: what it computes does not hang on where, nor on where its images are kept.
+    for name in ("strategy", "cache"):
+        if getattr(options, name) != getattr(unset, name):
+            stored = dataclasses.replace(stored, **{name: getattr(options, name)})
+    free = ("overwrite", "strategy", "cache")
     for name, value in dataclasses.asdict(options).items():
         if name not in free and value not in (getattr(unset, name), getattr(stored, name)):
             raise OptionError(
