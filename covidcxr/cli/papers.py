@@ -1,19 +1,21 @@
-"""`covidcxr papers [KEY | models]`: what can be reproduced, each paper's recipe, and every network."""
+"""`covidcxr papers [KEY | models | protocols]`: the papers, each one's recipe, every network, both protocols."""
 
 from covidcxr.errors import OptionError
 
-_USAGE = "give one paper's KEY, show KEY, models, or nothing"
+_USAGE = "give one paper's KEY, show KEY, models, protocols, or nothing"
 
 
 def add_parser(commands):
     """Add the command to the parser."""
     parser = commands.add_parser(
         "papers",
-        help="list the papers, or show one paper's recipe, deviations and claims; models: every network",
+        help="list the papers, or show one paper's recipe, deviations and claims; models: every network; "
+        "protocols: published and sound",
         description="Without a word: the papers. With a paper's KEY (or show KEY): its recipe, deviations and "
-        "claims. With the word models: every network, its size and input, and whether weights are here.",
+        "claims. With the word models: every network, its size and input, and whether weights are here. "
+        "With the word protocols: both protocols of every paper, as a table in Markdown.",
     )
-    parser.add_argument("words", nargs="*", metavar="KEY | show KEY | models", help=_USAGE)
+    parser.add_argument("words", nargs="*", metavar="KEY | show KEY | models | protocols", help=_USAGE)
     models = parser.add_argument_group("models only")
     models.add_argument("--paper", metavar="KEY", help="only the networks of this paper")
     models.add_argument(
@@ -35,6 +37,8 @@ def run(args):
         raise OptionError("--paper and --weights belong to `covidcxr papers models`")
     if not args.words:
         papers.print_all()
+    elif args.words == ["protocols"]:
+        papers.print_protocols()
     else:
         papers.get(_key(args.words)).print()
     return 0

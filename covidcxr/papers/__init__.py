@@ -52,5 +52,12 @@ def print_all():
     print_list([_recipe(key) for key in keys()])
 
 
+def print_protocols():
+    """Print both protocols of every paper as a table in Markdown."""
+    from covidcxr.papers.reporting.protocols import markdown
+
+    print(markdown(map(_recipe, keys())), end="")
+
+
 def _recipe(key):
     return importlib.import_module(f"covidcxr.papers.{key}").RECIPE
