@@ -1,10 +1,13 @@
 """Two ways of doing the same work, timed in turns; ratios are the result, seconds only their source."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_BOUND = re.compile(r"(?P<side>below|above) (?P<number>\d+(\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class Race:
         ours = self.amount / statistics.median(self.ours_seconds)
         return ours, (self.peer_amount or self.amount) / statistics.median(self.peer_seconds)
 
+    @property
+    def met(self):
+        """Whether the median ratio reaches the goal; None without a goal."""
+        return None if self.goal is None else self.ratio >= self.goal
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -107,7 +115,8 @@ class Fact:
     unit : str
         Such as ``"s"``, ``"%"``, ``"GFLOP/s"`` or ``"MiB"``.
     goal : str
-        In words, such as ``"below 5 %"``; empty where there is none.
+        In words, such as ``"below 5 %"``; empty where there is none. What begins with "below" or "above" and a number
+        in `unit` is judged.
     note : str
     """
 
@@ -122,6 +131,15 @@ class Fact:
     def value(self):
         """Median over the repeats."""
         return statistics.median(self.values)
+
+    @property
+    def met(self):
+        """Whether the median keeps a goal of the form "below 5 %" or "above 3"; None for any other."""
+        found = _BOUND.match(self.goal)
+        if found is None:
+            return None
+        bound = float(found["number"])
+        return self.value < bound if found["side"] == "below" else self.value > bound
 
 
 def race(key, title, *, ours, peer, amount, unit, repeats, goal=None, peer_amount=None, note=""):
