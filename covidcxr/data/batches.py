@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from covidcxr.data.augmentation import make_engine
 from covidcxr.data.decoded import CachedPreprocessing
+from covidcxr.data.pipelines import steady
 from covidcxr.data.standardizing import Standardizer
 from covidcxr.data.streams import Batches, Calls, Shard, clear_errors
 from covidcxr.errors import OptionError
@@ -273,7 +274,7 @@ def _batches(epochs, indices, reader, rows, batch_size, shard=None):
     if epochs.cardinality() == 1:
         pieces = pieces.apply(tf.data.experimental.assert_cardinality(steps))
     dataset = pieces.map(load, num_parallel_calls=reader.workers, deterministic=True)
-    return Batches(dataset.prefetch(2), steps, reader.calls.failures, shard)
+    return Batches(steady(dataset.prefetch(2)), steps, reader.calls.failures, shard)
 
 
 def _sequence(*words):

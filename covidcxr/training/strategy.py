@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covidcxr.errors import OptionError
 
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+AUTO = "auto"
 
 # A worker that is alive and does not answer would hold up the others for ever. Long enough for a chief that
 # saves to a slow disk while the others wait for it.
@@ -26,7 +27,7 @@ class Placement:
     name : str
         ``"single"``, ``"mirrored"``, ``"multiworker"`` or ``"tpu"``.
     precision : str
-        One of :data:`PRECISIONS`.
+        One of :data:`PRECISIONS`, or ``"auto"`` until :meth:`for_network` settles it.
     strategy : tf.distribute.Strategy or None
         None on a single device.
     shard : covidcxr.data.batches.Shard or None
@@ -45,6 +46,27 @@ class Placement:
     def replicas(self):
         """Copies of the model that share a batch, on all workers."""
         return self.shard.replicas if self.shard else 1
+
+    def for_network(self, backbone, begun_with=None):
+        """Return the placement with its precision settled, where that was left to what is fastest.
+
+        Parameters
+        ----------
+        backbone : str
+            Key of :mod:`covidcxr.models.backbones`.
+        begun_with : str, optional
+            The precision of a run that goes on: it stays, whatever machine this is.
+
+        Returns
+        -------
+        Placement
+        """
+        if self.precision != AUTO:
+            return self
+        from covidcxr.training.tuning import precision_for
+
+        measured = precision_for(backbone) if self.strategy is None else "float32"
+        return replace(self, precision=begun_with or measured)
 
     @contextlib.contextmanager
     def scope(self):
@@ -70,7 +92,8 @@ class Placement:
     def fit(self, model, training, validation, *, steps_per_epoch, initial_epoch, epochs, callbacks=()):
         """Train as `keras.Model.fit` does.
 
-        A single device has Keras' own `fit`; the others :func:`covidcxr.training.distributed.fit`.
+        A single device has Keras' own `fit`, with batch normalization fused where that is faster (see
+        :mod:`covidcxr.training.tuning`); the others :func:`covidcxr.training.distributed.fit`.
 
         Parameters
         ----------
@@ -105,17 +128,20 @@ class Placement:
                     epochs=epochs,
                     callbacks=callbacks,
                 )
-        return model.fit(
-            training.dataset,
-            validation_data=validation.dataset if validation else None,
-            steps_per_epoch=steps_per_epoch,
-            initial_epoch=initial_epoch,
-            epochs=epochs,
-            callbacks=list(callbacks),
-            # The stream is shuffled already; Keras would warn that it cannot.
-            shuffle=False,
-            verbose=0,
-        )
+        from covidcxr.training.tuning import fused_batchnorm
+
+        with fused_batchnorm(model):
+            return model.fit(
+                training.dataset,
+                validation_data=validation.dataset if validation else None,
+                steps_per_epoch=steps_per_epoch,
+                initial_epoch=initial_epoch,
+                epochs=epochs,
+                callbacks=list(callbacks),
+                # The stream is shuffled already; Keras would warn that it cannot.
+                shuffle=False,
+                verbose=0,
+            )
 
     def plain_copy(self, model):
         """Return the model as an ordinary one, which predicts and saves without any strategy.
@@ -173,7 +199,8 @@ def place(strategy="auto", precision="float32"):
         where there is none (one device makes one replica); ``"multiworker"``: the workers in `TF_CONFIG`,
         each with all its GPUs; ``"tpu"``: the TPU of this virtual machine.
     precision : str
-        One of :data:`PRECISIONS`: the dtype policy of models built in :meth:`Placement.scope`.
+        One of :data:`PRECISIONS`: the dtype policy of models built in :meth:`Placement.scope`. ``"auto"`` waits for
+        :meth:`Placement.for_network`.
 
     Returns
     -------
@@ -185,7 +212,7 @@ def place(strategy="auto", precision="float32"):
         If a name is unknown, `TF_CONFIG` cannot be used as asked or there is no TPU.
     """
     _check("strategy", strategy, STRATEGIES)
-    _check("precision", precision, PRECISIONS)
+    _check("precision", precision, (AUTO, *PRECISIONS))
     cluster = _cluster(os.environ.get("TF_CONFIG")) if strategy in ("auto", "multiworker") else None
     if strategy == "multiworker" and cluster is None:
         raise OptionError(

@@ -118,6 +118,15 @@ def test_unknown_names_are_refused(arguments, message):
         place(*arguments)
 
 
+def test_auto_precision_waits_for_the_network_and_stays_as_the_run_began(monkeypatch):
+    monkeypatch.setattr("covidcxr.training.tuning.precision_for", lambda backbone: "mixed_" + backbone)
+    waiting = place("single", "auto")
+    assert waiting.for_network("bfloat16").precision == "mixed_bfloat16"
+    assert waiting.for_network("bfloat16", begun_with="float32").precision == "float32"
+    assert place("mirrored", "auto").for_network("bfloat16").precision == "float32"
+    assert place("single", "float32").for_network("bfloat16").precision == "float32"
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_models_of_the_scope_have_its_precision_and_what_comes_after_has_not(precision):
     placement = place("single", precision)
