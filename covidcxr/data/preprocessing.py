@@ -112,7 +112,8 @@ class Preprocessing:
             The same values.
         """
         grey = np.asarray(grey, dtype=np.float32)[..., np.newaxis]
-        return np.repeat(grey, self.channels, axis=-1)
+        # Repeating once copies slowly.
+        return grey if self.channels == 1 else np.repeat(grey, self.channels, axis=-1)
 
     def standardize(self, images):
         """Apply `mode`, `rescale` and the centrings, in the order and with the epsilon of Keras.

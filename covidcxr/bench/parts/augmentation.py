@@ -19,8 +19,18 @@ TITLE = "Augmentation engine"
 
 SIDES = (224, 300)
 BATCH = 30
-_COUNT, _COUNT_QUICK = 240, 60
+_COUNT, _COUNT_QUICK = 600, 240
 _OURS = "engine fast: uint8 grey to float32, three channels, rescaled"
+_KERAS_NAMES = (
+    "rescale",
+    "horizontal_flip",
+    "vertical_flip",
+    "zoom_range",
+    "rotation_range",
+    "width_shift_range",
+    "height_shift_range",
+    "shear_range",
+)
 
 
 def measure(bench):
@@ -38,59 +48,54 @@ def measure(bench):
     for side in SIDES:
         bench.say(f"augmentation: {side} x {side}")
         greys = images.greys(bench, _COUNT_QUICK if bench.quick else _COUNT, side)
-        for threads in sorted({1, os.cpu_count()}):
-            races.append(_against_keras(bench, greys, threads))
-        races += _against_albumentations(bench, greys)
+        with _one_thread_a_call():
+            races += [_against_keras(bench, greys, threads) for threads in sorted({1, os.cpu_count()})]
+            races += _against_albumentations(bench, greys)
     return races
 
 
 def _against_keras(bench, greys, threads):
-    side = greys.shape[1]
     name = "one thread" if threads == 1 else f"{threads} threads"
-    # Keras is given fewer images: it needs seconds for what takes us hundredths, which are too short to time.
-    few = greys[: max(BATCH, len(greys) // 4)]
-    with _one_thread_a_call():
-        return race(
-            f"augment-{side}" if threads == 1 else f"augment-{side}-cores",
-            f"augment {side} x {side} images in memory with rahimzadeh2020's parameters, {name} on each side",
-            ours=(_OURS, lambda: run_fast(greys, threads, bench.seed)),
-            peer=("Keras' ImageDataGenerator.flow, batches of 30", flow_reader(few, threads, bench.seed)),
-            amount=len(greys),
-            unit="images",
-            repeats=bench.repeats,
-            goal=30,
-            peer_amount=len(few),
-            note=f"Keras' batches are taken by {name}, as fit(workers={threads}) takes them; timed on {len(few)} images",
-        )
+    # A run of Keras takes seconds; ours of so few images would be too short to time.
+    few = greys[: max(BATCH * threads, len(greys) // 4)]
+    return race(
+        f"augment-{greys.shape[1]}" + ("-cores" if threads > 1 else ""),
+        _title(greys, name),
+        ours=(_OURS, _epoch(fast_batches(greys, bench.seed), greys, threads)),
+        peer=("Keras' ImageDataGenerator.flow", _epoch(keras_batches(few, bench.seed), few, threads)),
+        amount=len(greys),
+        unit="images",
+        repeats=bench.repeats,
+        goal=30,
+        peer_amount=len(few),
+        note=f"Keras' batches are made by {name}, as fit makes them with workers={threads}; timed on {len(few)} images",
+    )
 
 
 def _against_albumentations(bench, greys):
-    side = greys.shape[1]
     try:
-        transform = albumentations_pipeline(bench.seed)
+        theirs = albumentations_batches(greys, bench.seed)
     except ImportError:
-        bench.say(
-            "augmentation: albumentations is not installed, its race is left out (pip install covidcxr[bench])"
-        )
+        bench.say("augmentation: no race against albumentations; pip install 'covidcxr[bench]' brings it")
         return []
-    with _one_thread_a_call():
-        return [
-            race(
-                f"augment-{side}-albumentations",
-                f"augment {side} x {side} images in memory with rahimzadeh2020's parameters, one thread on each side",
-                ours=(_OURS, lambda: run_fast(greys, 1, bench.seed)),
-                peer=(
-                    "albumentations, grey image, channels after",
-                    lambda: run_albumentations(transform, greys),
-                ),
-                amount=len(greys),
-                unit="images",
-                repeats=bench.repeats,
-                goal=1,
-                note="albumentations: HorizontalFlip, VerticalFlip, Affine; its transform of the grey uint8 image is "
-                "rescaled and given its channels as ours is",
-            )
-        ]
+    return [
+        race(
+            f"augment-{greys.shape[1]}-albumentations",
+            _title(greys, "one thread"),
+            ours=(_OURS, _epoch(fast_batches(greys, bench.seed), greys, 1)),
+            peer=("albumentations: Affine and flips of the uint8 grey image", _epoch(theirs, greys, 1)),
+            amount=len(greys),
+            unit="images",
+            repeats=bench.repeats,
+            goal=1,
+            note="rescaled and given three channels on both sides by the same calls",
+        )
+    ]
+
+
+def _title(greys, threads):
+    size = f"{greys.shape[2]} x {greys.shape[1]}"
+    return f"augment {size} images in memory with rahimzadeh2020's parameters, {threads} on each side"
 
 
 @contextmanager
@@ -104,81 +109,84 @@ def _one_thread_a_call():
         cv2.setNumThreads(before)
 
 
-def run_fast(greys, threads, seed):
-    """Transform, rescale and expand all images, batch after batch, each image by a seed of its own.
+def _epoch(batch, greys, threads):
+    """Return what makes every batch once and drops it, as training does: its memory serves the next ones."""
+    numbers = range(-(-len(greys) // BATCH))
+
+    def epoch():
+        if threads == 1:
+            return sum(len(batch(number)) for number in numbers)
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(lambda number: len(batch(number)), numbers))
+
+    return epoch
+
+
+def fast_batches(greys, seed):
+    """Return what makes batch number i of :data:`BATCH` images, each image by a seed of its own.
 
     Parameters
     ----------
     greys : numpy.ndarray of uint8, shape (n, side, side)
-    threads : int
-        Batches made at the same time.
-    seed : int
-
-    Returns
-    -------
-    list of numpy.ndarray of float32, shape (batch, side, side, 3)
-    """
-    engine = make_engine("fast", AUGMENTATION, (*greys.shape[1:], 1))
-    standardize = Standardizer(AUGMENTATION.preprocessing(greys.shape[1:]))
-
-    def batch(start):
-        some = greys[start : start + BATCH]
-        draws = [engine.draw(seed + start + number) for number in range(len(some))]
-        return expand(standardize(engine.apply_batch(some, draws)))
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(batch, range(0, len(greys), BATCH)))
-
-
-def expand(images_of_one_channel):
-    """Give images, float32 (n, height, width, 1), three equal channels."""
-    result = np.empty((*images_of_one_channel.shape[:3], 3), np.float32)
-    for image, one in zip(result, images_of_one_channel, strict=True):
-        cv2.cvtColor(one, cv2.COLOR_GRAY2BGR, dst=image)
-    return result
-
-
-def flow_reader(greys, threads, seed):
-    """Return a function that takes one epoch from Keras' generator, set up as a user would.
-
-    Parameters
-    ----------
-    greys : numpy.ndarray of uint8, shape (n, side, side)
-    threads : int
-        What take batches at the same time, as Keras' `fit` does for its `workers`.
     seed : int
 
     Returns
     -------
     callable
+        From a number to float32 (batch, side, side, 3).
+    """
+    size = greys.shape[1:]
+    engine = make_engine("fast", AUGMENTATION, (*size, 1))
+    standardize = Standardizer(AUGMENTATION.preprocessing(size))
+
+    def batch(number):
+        some = greys[number * BATCH : (number + 1) * BATCH]
+        draws = [engine.draw(seed + number * BATCH + place) for place in range(len(some))]
+        return _expand(standardize(engine.apply_batch(some, draws)))
+
+    return batch
+
+
+def keras_batches(greys, seed):
+    """Return Keras' own: its generator's `flow` over the images in memory, with three channels, in order.
+
+    Parameters
+    ----------
+    greys, seed
+        As for :func:`fast_batches`.
+
+    Returns
+    -------
+    callable
+        As of :func:`fast_batches`.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     asked = asdict(AUGMENTATION)
-    kept = ("rescale", "horizontal_flip", "vertical_flip", "zoom_range", "rotation_range", "shear_range")
-    shifts = ("width_shift_range", "height_shift_range")
-    generator = ImageDataGenerator(**{name: asked[name] for name in (*kept, *shifts)})
-    stack = np.repeat(greys[..., np.newaxis], 3, axis=-1).astype(np.float32)
-    flow = generator.flow(stack, batch_size=BATCH, shuffle=False, seed=seed)
-
-    def epoch():
-        if threads == 1:
-            return [flow[number] for number in range(len(flow))]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(flow.__getitem__, range(len(flow))))
-
-    return epoch
+    generator = ImageDataGenerator(**{name: asked[name] for name in _KERAS_NAMES})
+    stack = np.repeat(greys[..., np.newaxis], 3, axis=-1)
+    return generator.flow(stack, batch_size=BATCH, shuffle=False, seed=seed).__getitem__
 
 
-def albumentations_pipeline(seed):
-    """Build albumentations' transforms of the same amounts.
+def albumentations_batches(greys, seed):
+    """Return what makes batches by albumentations, with transforms of the same amounts.
+
+    Parameters
+    ----------
+    greys, seed
+        As for :func:`fast_batches`.
+
+    Returns
+    -------
+    callable
+        As of :func:`fast_batches`.
 
     Raises
     ------
     ImportError
         If albumentations is not installed.
     """
-    # It would ask its servers for news while it is imported.
+    # It would ask for a newer version over the network while it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 
@@ -195,24 +203,19 @@ def albumentations_pipeline(seed):
         p=1,
     )
     flips = [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
-    return albumentations.Compose([affine, *flips], seed=seed)
+    transform = albumentations.Compose([affine, *flips], seed=seed)
+    standardize = Standardizer(AUGMENTATION.preprocessing(greys.shape[1:]))
+
+    def batch(number):
+        some = greys[number * BATCH : (number + 1) * BATCH]
+        return _expand(standardize(np.stack([transform(image=grey)["image"] for grey in some])))
+
+    return batch
 
 
-def run_albumentations(transform, greys):
-    """Transform, rescale and expand all images one after another.
-
-    Parameters
-    ----------
-    transform : callable
-        From :func:`albumentations_pipeline`.
-    greys : numpy.ndarray of uint8, shape (n, side, side)
-
-    Returns
-    -------
-    list of numpy.ndarray of float32, shape (batch, side, side, 3)
-    """
-    rescale, batches = np.float32(AUGMENTATION.rescale), []
-    for start in range(0, len(greys), BATCH):
-        moved = [transform(image=grey)["image"] for grey in greys[start : start + BATCH]]
-        batches.append(expand(np.stack(moved).astype(np.float32)[..., np.newaxis] * rescale))
-    return batches
+def _expand(images_of_one_channel):
+    """Give images, float32 (n, height, width, 1), three equal channels."""
+    result = np.empty((*images_of_one_channel.shape[:3], 3), np.float32)
+    for image, one in zip(result, images_of_one_channel, strict=True):
+        cv2.cvtColor(one, cv2.COLOR_GRAY2BGR, dst=image)
+    return result

@@ -185,10 +185,13 @@ def _change_levels(image, parameters):
 
 def _brighten(image, factor):
     """Do what Keras lets Pillow do: on whole grey levels, stretched over all 256 first where some lie outside."""
-    low, high = float(image.min()), float(image.max())
+    low, high = image.min(), image.max()
     stretched = low < -_NUDGE or high > 255 + _NUDGE
     if stretched:
-        image = (image - low) * (255 / (high - low) if high > low else 0)
-    table = np.asarray(ImageEnhance.Brightness(_RAMP).enhance(factor), np.float32)
-    bright = table[0][(image + _NUDGE).astype(np.uint8)]
-    return bright / 255 * (high - low) + low if stretched else bright
+        # Keras' order of steps: another one cuts other values.
+        whole = ((image - low) / ((high - low) or 1) * np.float32(255)).astype(np.uint8)
+    else:
+        whole = (image + np.float32(_NUDGE)).astype(np.uint8)
+    table = np.asarray(ImageEnhance.Brightness(_RAMP).enhance(factor), np.float32)[0]
+    bright = table[whole]
+    return bright / np.float32(255) * (high - low) + low if stretched else bright
