@@ -105,12 +105,16 @@ def _add_devices(group):
 def _add_speed(group):
     group.add_argument(
         "--engine",
-        default="keras",
+        default="fast",
         metavar="fast|keras",
-        help="what augments: fast, or Keras' ImageDataGenerator",
+        help="what augments: fast (default), or Keras' ImageDataGenerator, whose transforms it repeats",
     )
     group.add_argument(
-        "--cache", default="off", metavar="auto|memory|off|DIR", help="where decoded images are kept"
+        "--cache",
+        default="auto",
+        metavar="auto|memory|off|DIR",
+        help="where decoded images are kept: auto (default) is memory where they are few, else a file that ends with "
+        "the run; a folder serves later runs too",
     )
     group.add_argument(
         "--draws",

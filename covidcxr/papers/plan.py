@@ -56,10 +56,11 @@ class RunOptions:
     precision : str
         ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
     engine : str
-        What augments: ``"fast"``, or ``"keras"`` for Keras' own ImageDataGenerator, image by image.
+        What augments: ``"fast"``, or ``"keras"`` for Keras' own ImageDataGenerator, image by image. Both draw the
+        same transforms; grey values differ by rounding.
     cache : str
-        Where decoded images are kept: ``"auto"`` (in memory where they are few, else in a file that the run removes),
-        ``"memory"``, ``"off"``, or a folder for this run and others.
+        Where decoded images are kept: ``"auto"`` (in memory where they take less than a quarter of it, else in a
+        file that ends with the run), ``"memory"``, ``"off"``, or a folder for this run and others. Changes no value.
     draws : str
         Where layers are frozen and nothing before them trains, what they say of an image is computed once for
         each of this many of its random transforms and used again, epoch after epoch: a number, ``"all"`` (as many
@@ -90,8 +91,8 @@ class RunOptions:
     split: str | None = None
     strategy: str = "auto"
     precision: str = "float32"
-    engine: str = "keras"
-    cache: str = "off"
+    engine: str = "fast"
+    cache: str = "auto"
     draws: str = "off"
     out: str | None = None
     overwrite: bool = False
@@ -157,6 +158,9 @@ def options_from(values, path):
         If a name or the kind of a value is none that was ever written there.
     """
     kinds = {field.name: field.type for field in fields(RunOptions)} | {"sources": dict}
+    if isinstance(values, dict):
+        # A run begun before there was a choice had its images augmented by Keras.
+        values = {"engine": "keras", **values}
     for name, value in values.items() if isinstance(values, dict) else [("options", values)]:
         kind = kinds.get(name)
         # JSON does not tell 0 from 0.0.

@@ -41,6 +41,7 @@ def run_one(plan, gatherer, placement):
         model, weights = networks.build(plan, records, loader, placement)
         folder = _workspace(plan, placement)
         _write_inputs(plan, records, loader, weights, model, placement, folder)
+        loader = gatherer.cache.behind(plan, records, loader)
         feeds = feeding.feeds(plan, records, loader, placement.shard)
         model, history = _train(plan, records, model, feeds, placement, folder)
         if not placement.is_chief:
