@@ -47,8 +47,11 @@ class Standardizer:
         result = np.empty((*greys.shape, self.channels), np.float32)
         # One after another: an image stays in the processor's cache between the steps.
         for image, grey in zip(result, greys, strict=True):
-            image[...] = self._preprocessing.standardize(self._preprocessing.expand(grey))
+            image[...] = self._preprocessing.standardize(self._expanded(grey))
         return result
+
+    def _expanded(self, grey):
+        return grey[..., np.newaxis] if self.channels == 1 else self._preprocessing.expand(grey)
 
 
 _STATISTICS = ("featurewise_mean", "featurewise_std")
