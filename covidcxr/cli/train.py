@@ -96,7 +96,12 @@ def _add_devices(group):
         metavar="auto|single|mirrored|multiworker|tpu",
         help="auto: all GPUs of this machine, or the workers that TF_CONFIG names",
     )
-    group.add_argument("--precision", default="float32", metavar="float32|mixed_bfloat16|mixed_float16")
+    group.add_argument(
+        "--precision",
+        default="float32",
+        metavar="float32|mixed_bfloat16|mixed_float16|auto",
+        help="auto: bfloat16 where this CPU and the network were measured to gain from it; results differ",
+    )
     group.add_argument(
         "--workers", type=int, metavar="N", help="start N workers on this machine, to try several out"
     )
@@ -118,9 +123,10 @@ def _add_speed(group):
     )
     group.add_argument(
         "--draws",
-        default="off",
+        default="auto",
         metavar="N|all|auto|off",
-        help="random transforms of an image whose frozen features are computed once and kept; off: none are",
+        help="random transforms of an image whose frozen features are computed once and kept (auto: 8); all: as "
+        "many as epochs; off: none are kept",
     )
 
 

@@ -12,6 +12,7 @@ PRESETS = ("smoke",)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 ENGINES = ("fast", "keras")
+DRAWS = ("all", "auto", "off")
 _MOST_EPOCHS = 100_000
 # Trials are told apart by their seeds; far enough that the trials of neighbouring seeds differ too.
 _SEEDS_APART = 7919
@@ -93,7 +94,7 @@ class RunOptions:
     precision: str = "float32"
     engine: str = "fast"
     cache: str = "auto"
-    draws: str = "off"
+    draws: str = "auto"
     out: str | None = None
     overwrite: bool = False
     resume: bool = False
@@ -159,8 +160,8 @@ def options_from(values, path):
     """
     kinds = {field.name: field.type for field in fields(RunOptions)} | {"sources": dict}
     if isinstance(values, dict):
-        # A run begun before there was a choice had its images augmented by Keras.
-        values = {"engine": "keras", **values}
+        # A run begun before there was a choice ran the whole network at every step, on images augmented by Keras.
+        values = {"draws": "off", "engine": "keras", **values}
     for name, value in values.items() if isinstance(values, dict) else [("options", values)]:
         kind = kinds.get(name)
         # JSON does not tell 0 from 0.0.
@@ -255,6 +256,12 @@ def _place(out, unit, units):
 def _check_numbers(options):
     if options.epochs is not None and not 1 <= options.epochs <= _MOST_EPOCHS:
         raise OptionError(f"--epochs {options.epochs}: give 1 to {_MOST_EPOCHS}")
+    if options.draws not in DRAWS and not (
+        options.draws.isdecimal() and 1 <= int(options.draws) <= _MOST_EPOCHS
+    ):
+        raise OptionError(
+            f"--draws {options.draws}: give all, auto, off or a number of transforms from 1 to {_MOST_EPOCHS}"
+        )
     if options.batch_size is not None and options.batch_size < 1:
         raise OptionError(f"--batch-size {options.batch_size}: give at least 1")
     if options.dropout is not None and not 0 <= options.dropout < 1:
@@ -269,7 +276,7 @@ def _check_words(options):
     choices = {
         "fine_tune": ("head", "all"),
         "strategy": STRATEGIES,
-        "precision": PRECISIONS,
+        "precision": ("auto", *PRECISIONS),
         "engine": ENGINES,
         "preset": (None, *PRESETS),
     }

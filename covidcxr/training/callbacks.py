@@ -89,7 +89,7 @@ class EpochRecord(keras.callbacks.Callback):
             self._set_rate(self.stage.schedule.after(rows))
         rule = self.stage.early_stopping
         stopped = rule is not None and rule.stops(rows)
-        self.checkpoints.save(self.model, row, self.number, stopped)
+        self.checkpoints.save(self.model, row, self.number, stopped, ended=len(rows) >= self.stage.epochs)
         if stopped:
             self.model.stop_training = True
 
@@ -107,7 +107,7 @@ class EpochRecord(keras.callbacks.Callback):
 
 
 class EpochLogs(keras.callbacks.Callback):
-    """Write every finished epoch to TensorBoard's event files in `logs/`.
+    """Write every finished epoch to TensorBoard's event files in `logs/`, once the checkpoint has it.
 
     Parameters
     ----------
@@ -120,11 +120,16 @@ class EpochLogs(keras.callbacks.Callback):
         self.number = number
         self.checkpoints = checkpoints
         self._events = EventLogs(checkpoints.folder / LOGS)
+        self._waiting = []
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the epoch."""
+        """Write the epoch, and those that waited for the checkpoint."""
         iterations = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-        self._events.write(self.checkpoints.rows(self.number)[-1], iterations)
+        self._waiting.append((self.checkpoints.rows(self.number)[-1], iterations))
+        if self.checkpoints.written > epoch:
+            for each in self._waiting:
+                self._events.write(*each)
+            self._waiting.clear()
 
     def on_train_end(self, logs=None):
         """Close the files."""

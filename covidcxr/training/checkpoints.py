@@ -1,6 +1,7 @@
 """What a run needs to go on after being stopped: the model with its optimiser, and where it stood."""
 
 import json
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from covidcxr.training.schedules import best_epoch, check_monitor
 HISTORY = "history.csv"
 STATE = "state.json"
 _OURS = ("epoch-*.keras", ".epoch-*", ".state-*")
+# Where epochs take milliseconds: seconds between two that are written, and how much longer than the last took.
+_PAUSE_SECONDS, _PAUSE_TIMES = 5.0, 20.0
 
 
 class Checkpoints:
@@ -19,6 +22,9 @@ class Checkpoints:
 
     An epoch's model is written under its own name, then `state.json` is renamed to point at it, then those go
     that are no longer needed: whenever the run is killed, `state.json` names whole files.
+
+    Where epochs take milliseconds (see :meth:`keep_pace`), not every one is written; those after the last are
+    trained again on resuming, to the same weights.
 
     Parameters
     ----------
@@ -51,6 +57,21 @@ class Checkpoints:
             make_folder(self._place)
         self._rows = []
         self._stages = []
+        self._paced = None
+        self._best = None
+        self._next_write = 0.0
+        self.written = 0
+
+    def keep_pace(self, weights):
+        """Write an epoch every few seconds only, and the last of a stage.
+
+        Parameters
+        ----------
+        weights : sequence of keras.Variable or None
+            All that training changes, optimiser aside: of the best epoch they are kept in memory. None writes
+            every epoch again.
+        """
+        self._paced = weights
 
     def exist(self):
         """Return whether there is an epoch to resume after."""
@@ -86,6 +107,7 @@ class Checkpoints:
                 prepare(len(self._stages) - 1)
             _load(model, path)
             self._kept_file()
+            self.written = len(self._rows)
         except Exception as error:
             # A damaged file makes Keras raise almost anything.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -96,7 +118,7 @@ class Checkpoints:
             write_csv(self.folder / HISTORY, self.history())
             self._tidy(state["model"])
 
-    def save(self, model, row, stage=0, stopped=False):
+    def save(self, model, row, stage=0, stopped=False, ended=False):
         """Record a finished epoch.
 
         Parameters
@@ -108,6 +130,8 @@ class Checkpoints:
             Number of the stage that it belongs to, from 0.
         stopped : bool
             Whether it ends the stage, however many epochs are left.
+        ended : bool
+            Whether it is the stage's last.
         """
         while len(self._stages) <= stage:
             self._stages.append({"epochs": 0, "stopped": False})
@@ -115,12 +139,16 @@ class Checkpoints:
         self._stages[stage] = {"epochs": self._stages[stage]["epochs"] + 1, "stopped": stopped}
         if not self.writes:
             return
-        write_csv(self.folder / HISTORY, self.history())
-        name = _name(len(self._rows))
-        with whole_file(self._place / name) as temporary:
-            model.save(temporary)
-        write_json(self._place / STATE, {"model": name, "stages": self._stages, "history": self._rows})
-        self._tidy(name)
+        if self._paced is None:
+            self._write(model)
+            return
+        self._remember_best()
+        if stopped or ended or time.monotonic() >= self._next_write:
+            began = time.monotonic()
+            self._write_best(model)
+            self._write(model)
+            now = time.monotonic()
+            self._next_write = now + max(_PAUSE_SECONDS, _PAUSE_TIMES * (now - began))
 
     def load_kept_weights(self, model):
         """Give the model the weights that the run ends with. A process that does not write leaves it as it is.
@@ -161,6 +189,34 @@ class Checkpoints:
 
         return pd.DataFrame(self._rows)
 
+    def _write(self, model):
+        write_csv(self.folder / HISTORY, self.history())
+        name = _name(len(self._rows))
+        self._write_model(model, name)
+        write_json(self._place / STATE, {"model": name, "stages": self._stages, "history": self._rows})
+        self.written = len(self._rows)
+        self._tidy(name)
+
+    def _write_model(self, model, name):
+        with whole_file(self._place / name) as temporary:
+            model.save(temporary)
+
+    def _remember_best(self):
+        if self.keep == "best" and best_epoch(self._rows, self.monitor) == len(self._rows) - 1:
+            self._best = _name(len(self._rows)), [weight.numpy().copy() for weight in self._paced]
+
+    def _write_best(self, model):
+        """Write the best epoch's weights where they are known from memory alone."""
+        if self._best is None:
+            return
+        (name, best), self._best = self._best, None
+        if name == _name(len(self._rows)):
+            return
+        now = [weight.numpy().copy() for weight in self._paced]
+        _assign(self._paced, best)
+        self._write_model(model, name)
+        _assign(self._paced, now)
+
     def _kept_file(self):
         best = best_epoch(self._rows, self.monitor) if self.keep == "best" else None
         if best is None:
@@ -178,6 +234,11 @@ class Checkpoints:
                 for path in self._place.glob(pattern):
                     if path.name not in needed:
                         path.unlink(missing_ok=True)
+
+
+def _assign(weights, values):
+    for weight, value in zip(weights, values, strict=True):
+        weight.assign(value)
 
 
 def _name(epoch):

@@ -57,13 +57,19 @@ class Feeds:
     ----------
     training : callable
         ``training(first_epoch, data) -> covidcxr.data.batches.Batches``: an endless stream of epochs, of which
-        `first_epoch` is the first, counted from 0 over the whole run; `data` is the stage's.
+        `first_epoch` is the first, counted from 0 over the whole run; `data` is the stage's. With `draws` in
+        :func:`run_stages` it has that argument too.
     validation : covidcxr.data.batches.Batches or None
         One pass, the same at every epoch.
     """
 
     training: Callable
     validation: object | None
+
+
+def as_built(stages):
+    """Return how many stages, from the first, leave frozen what is built so."""
+    return next((number for number, stage in enumerate(stages) if stage.trainable == "all"), len(stages))
 
 
 def check_stages(stages):
@@ -122,6 +128,8 @@ def run_stages(
     resume=False,
     callbacks=(),
     placement=None,
+    frozen=None,
+    draws=None,
 ):
     """Train a model through its stages, keeping a checkpoint of every epoch's end.
 
@@ -146,6 +154,11 @@ def run_stages(
         Further callbacks, such as a progress display.
     placement : covidcxr.training.strategy.Placement, optional
         Where to train; default: one device.
+    frozen : covidcxr.training.frozen.FrozenFeeds, optional
+        Trains on the features of the frozen prefix, as long as the stages leave it frozen.
+    draws : int, optional
+        Random transforms of an image as long as the stages leave the prefix frozen, if not another one every
+        epoch; `frozen` sees to its own.
 
     Returns
     -------
@@ -167,7 +180,7 @@ def run_stages(
     check_stages(stages)
     placement = placement or place("single")
     checkpoints = Checkpoints(folder, keep, monitor, writes=placement.is_chief)
-    run = _Run(model, tuple(stages), feeds, seed, placement, checkpoints, tuple(callbacks))
+    run = _Run(model, tuple(stages), feeds, seed, placement, checkpoints, tuple(callbacks), frozen, draws)
     if resume and checkpoints.exist():
         run.resume()
     for number, stage in enumerate(stages):
@@ -187,6 +200,8 @@ class _Run:
     placement: object
     checkpoints: Checkpoints
     callbacks: tuple
+    frozen: object | None
+    draws: int | None
 
     def resume(self):
         """Bring model and logs back to the last finished epoch."""
@@ -201,16 +216,19 @@ class _Run:
         from covidcxr.models.freezing import unfreeze_all
 
         begun = self.stages[: number + 1]
-        if any(stage.trainable == "all" for stage in begun):
+        if not self.leaves_frozen(number):
             unfreeze_all(self.model)
         compiled = [stage for stage in begun if stage.optimizer is not None][-1]
         self.model.compile(optimizer=compiled.optimizer.build(), loss=compiled.loss, metrics=["accuracy"])
         self.model.optimizer.build(self.model.trainable_variables)
 
+    def leaves_frozen(self, number):
+        """Tell whether what is built frozen is still so in a stage."""
+        return as_built(self.stages[: number + 1]) == number + 1
+
 
 def _run_stage(run, number):
     """Train one stage, or what is left of it."""
-    from covidcxr.data.batches import clear_errors
     from covidcxr.training.callbacks import stage_callbacks
 
     stage, finished = run.stages[number], len(run.checkpoints.finished)
@@ -218,14 +236,30 @@ def _run_stage(run, number):
     if not begun and stage.optimizer is not None:
         with run.placement.scope():
             run.prepare(number)
-    training, validation = run.feeds.training(finished, stage.data), run.feeds.validation
+    epochs = {"initial_epoch": finished, "epochs": finished - begun + stage.epochs}
+    epochs["callbacks"] = [*stage_callbacks(stage, number, run.checkpoints, run.seed), *run.callbacks]
+    if run.frozen is not None and run.leaves_frozen(number):
+        _fit_suffix(run, stage, epochs)
+    else:
+        _fit_network(run, stage, epochs, run.draws if run.leaves_frozen(number) else None)
+
+
+def _fit_suffix(run, stage, epochs):
+    from covidcxr.training import frozen
+
+    run.checkpoints.keep_pace(run.frozen.suffix.weights)
+    try:
+        with run.placement.scope():
+            frozen.fit(run.model, run.frozen, stage.data, **epochs)
+    finally:
+        run.checkpoints.keep_pace(None)
+
+
+def _fit_network(run, stage, epochs, draws):
+    from covidcxr.data.batches import clear_errors
+
+    chosen = {"draws": draws} if draws else {}
+    training = run.feeds.training(epochs["initial_epoch"], stage.data, **chosen)
+    validation = run.feeds.validation
     with clear_errors(training, *([validation] if validation else [])):
-        run.placement.fit(
-            run.model,
-            training,
-            validation,
-            steps_per_epoch=training.steps,
-            initial_epoch=finished,
-            epochs=finished - begun + stage.epochs,
-            callbacks=[*stage_callbacks(stage, number, run.checkpoints, run.seed), *run.callbacks],
-        )
+        run.placement.fit(run.model, training, validation, steps_per_epoch=training.steps, **epochs)

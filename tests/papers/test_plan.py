@@ -4,7 +4,7 @@ import pytest
 
 from covidcxr import papers
 from covidcxr.errors import OptionError
-from covidcxr.papers.plan import RunOptions, settle
+from covidcxr.papers.plan import RunOptions, options_from, settle
 from covidcxr.papers.recipe import Arm
 
 RECIPE = papers.get("ragab2022").recipe
@@ -43,6 +43,11 @@ def test_epochs_cut_the_stages_short_or_lengthen_the_last(epochs, stages):
         ({"preset": "tiny"}, r"unknown --preset 'tiny' \(choose from smoke\)"),
         ({"strategy": "miror"}, "unknown --strategy 'miror'"),
         ({"precision": "float64"}, "unknown --precision 'float64'"),
+        ({"draws": "0"}, "--draws 0: give all, auto, off or a number"),
+        ({"draws": "some"}, "--draws some"),
+        ({"draws": "-3"}, "--draws -3"),
+        ({"draws": "1.5"}, "--draws 1.5"),
+        ({"draws": "200000"}, "from 1 to 100000"),
         ({"resume": True, "overwrite": True}, "give one of the two"),
         ({"sources": {"sars": "rsna"}}, "no such class in this data set"),
     ],
@@ -103,3 +108,9 @@ def test_the_smoke_preset_shrinks_images_inputs_and_epochs_and_needs_no_weights(
     assert (plan.total_epochs, plan.options.weights) == (2, "none")
     (plan,) = settle(RECIPE, RunOptions(preset="smoke", weights="imagenet", epochs=3))
     assert (plan.total_epochs, plan.options.weights) == (3, "imagenet")
+
+
+def test_a_run_from_before_there_were_draws_goes_on_without():
+    assert RunOptions().draws == "auto"
+    assert options_from({"data": "phantom"}, "config.json").draws == "off"
+    assert options_from({"draws": "4"}, "config.json").draws == "4"

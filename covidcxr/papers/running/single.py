@@ -7,11 +7,11 @@ from pathlib import Path
 
 from covidcxr.errors import ModelError
 from covidcxr.papers.reporting import results, show
-from covidcxr.papers.running import feeding, networks
+from covidcxr.papers.running import feeding, frozen_feeds, networks
 from covidcxr.papers.running import folder as run_folder
 
 
-def run_one(plan, gatherer, placement):
+def run_one(plan, gatherer, placement, banks=None):
     """Train and score one model of a paper.
 
     Parameters
@@ -20,6 +20,8 @@ def run_one(plan, gatherer, placement):
         Its folder may be used (see :func:`covidcxr.papers.running.folder.check`).
     gatherer : covidcxr.papers.running.images.Gatherer
     placement : covidcxr.training.strategy.Placement
+    banks : covidcxr.training.bank.Banks, optional
+        Features of frozen layers that models trained before this one have left.
 
     Returns
     -------
@@ -34,16 +36,24 @@ def run_one(plan, gatherer, placement):
     if plan.options.weights != "imagenet":
         # Images take minutes to read; that a file is not there is known at once.
         networks.find_weights(plan)
+    placement = placement.for_network(plan.network.backbone, _precision_begun_with(plan))
     records = _records(plan, gatherer)
     run_folder.check_place(plan.out, records)
     loader = networks.preprocessing(plan, records)
     with _memory(plan):
         model, weights = networks.build(plan, records, loader, placement)
+        frozen = frozen_feeds.choose(plan, model)
+        if frozen is not None:
+            records = dataclasses.replace(records, notes=(*records.notes, frozen.note))
         folder = _workspace(plan, placement)
         _write_inputs(plan, records, loader, weights, model, placement, folder)
         loader = gatherer.cache.behind(plan, records, loader)
         feeds = feeding.feeds(plan, records, loader, placement.shard)
-        model, history = _train(plan, records, model, feeds, placement, folder)
+        with _open(banks) as opened:
+            source = _frozen_source(plan, records, loader, model, frozen, placement, opened, folder)
+            model, history = _train(
+                plan, records, model, feeds, placement, folder, frozen=source, draws=frozen and frozen.draws
+            )
         if not placement.is_chief:
             return None
         if placement.shard is not None:
@@ -51,6 +61,12 @@ def run_one(plan, gatherer, placement):
             feeds = feeding.feeds(plan, records, loader)
         _describe(plan, model, networks.scoring(plan, loader))
         return results.finish(plan, records, model, history, feeds.validation, folder)
+
+
+def _precision_begun_with(plan):
+    """Return the precision of the run that goes on, None where one starts."""
+    resumed = plan.options.resume and (Path(plan.out) / run_folder.CONFIG).is_file()
+    return run_folder.read_config(plan.out)["placement"]["precision"] if resumed else None
 
 
 def _workspace(plan, placement):
@@ -85,7 +101,21 @@ def _records(plan, gatherer):
     return splits.from_csv(records, written) if plan.options.resume and written.is_file() else records
 
 
-def _train(plan, records, model, feeds, placement, folder):
+def _open(banks):
+    """Return the study's banks, which stay open, or some for this model alone."""
+    from covidcxr.training.bank import Banks
+
+    return Banks() if banks is None else contextlib.nullcontext(banks)
+
+
+def _frozen_source(plan, records, loader, model, frozen, placement, banks, folder):
+    """Return what training on frozen features reads; several devices run the whole network."""
+    if frozen is None or placement.strategy is not None:
+        return None
+    return frozen_feeds.feeds(plan, records, loader, model, frozen, banks, folder)
+
+
+def _train(plan, records, model, feeds, placement, folder, **frozen):
     from covidcxr.training.callbacks import EpochProgress
     from covidcxr.training.stages import run_stages
 
@@ -103,6 +133,7 @@ def _train(plan, records, model, feeds, placement, folder):
             resume=plan.options.resume,
             callbacks=[progress] if placement.is_chief else [],
             placement=placement,
+            **frozen,
         )
 
 

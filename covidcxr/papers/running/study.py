@@ -112,24 +112,28 @@ def run_study(plans, options, out, gatherer, placement):
     CovidcxrError
         If the data cannot be used, or no model could be trained.
     """
+    from covidcxr.training.bank import Banks
+
     folder = Path(out)
     if placement.is_chief:
         folder = run_folder.prepare(out, overwrite=options.overwrite)
         if not (options.resume and (folder / run_folder.CONFIG).is_file()):
             run_folder.write_config(folder, _config(plans, options, out))
-    study = _Study(plans, folder, placement.is_chief)
-    for plan in plans:
-        study.run(plan, gatherer, placement)
+    with Banks() as banks:
+        study = _Study(plans, folder, placement.is_chief, banks)
+        for plan in plans:
+            study.run(plan, gatherer, placement)
     return study.finish() if placement.is_chief else None
 
 
 class _Study:
     """What is known of every model so far."""
 
-    def __init__(self, plans, folder, writes):
+    def __init__(self, plans, folder, writes, banks):
         self.plans = plans
         self.folder = folder
         self.writes = writes
+        self.banks = banks
         self._rows = {}
         self._results = {}
         self._notes = []
@@ -162,7 +166,7 @@ class _Study:
 
         begun = dataclasses.replace(plan.options, resume=_begun(plan), overwrite=False)
         try:
-            run_one(dataclasses.replace(plan, options=begun), gatherer, placement)
+            run_one(dataclasses.replace(plan, options=begun), gatherer, placement, self.banks)
         except ModelError as error:
             show.step(f"{plan.unit.name}: left out: {error}")
             return str(error)
