@@ -8,6 +8,8 @@ import tempfile
 from covidcxr.errors import OptionError, OutputError
 
 _LONGEST = 1000
+# Keras imports them for galleries and wrappers that no command uses.
+_LATER = ("matplotlib", "sklearn")
 
 
 def one_line(text):
@@ -75,10 +77,14 @@ def require_stdout():
 
 
 def quiet_tensorflow():
-    """Import TensorFlow without its start-up chatter, which goes past every log setting; keep it on failure."""
+    """Import TensorFlow and Keras without the start-up chatter, which goes past every log setting; keep it on failure.
+
+    What draws figures and scores is not imported along with them: who needs it does so, after training.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as chatter, _stderr_into(chatter) as original:
+    with tempfile.TemporaryFile() as chatter, _stderr_into(chatter) as original, _absent(_LATER):
         try:
+            import keras  # noqa: F401
             import tensorflow
 
             # A study of many models traces many functions, and each would be warned about.
@@ -87,6 +93,18 @@ def quiet_tensorflow():
             chatter.seek(0)
             os.write(original, chatter.read())
             raise
+
+
+@contextlib.contextmanager
+def _absent(names):
+    """Let packages seem not to be installed meanwhile, unless they are imported already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -6,17 +6,36 @@ import pytest
 from covidcxr.cli import build_parser, main, train_main
 
 
-def test_help_answers_without_the_heavy_packages():
-    heavy = ("tensorflow", "keras", "pandas", "cv2", "matplotlib", "sklearn", "scipy")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ("train", "predict", "evaluate", "data", "papers")),
+        (["train", "--help"], ("--preset", "--weights")),
+    ],
+)
+def test_help_answers_without_the_heavy_packages(arguments, words):
+    heavy = ("tensorflow", "keras", "numpy", "pandas", "cv2", "matplotlib", "sklearn", "scipy", "rich")
     code = (
         "import sys\nfrom covidcxr.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         f"sys.exit(', '.join(name for name in {heavy!r} if name in sys.modules) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("train", "predict", "evaluate", "data", "papers"):
-        assert command in done.stdout
+    for word in words:
+        assert word in done.stdout
+
+
+@pytest.mark.slow
+def test_tensorflow_comes_without_what_only_reports_need():
+    code = (
+        "import sys\nfrom covidcxr.cli.console import quiet_tensorflow\nquiet_tensorflow()\n"
+        "assert {'tensorflow', 'keras'} <= set(sys.modules)\n"
+        "assert not {'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "import matplotlib.figure, sklearn.metrics"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_package_loads_no_framework():
