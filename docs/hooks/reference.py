@@ -60,7 +60,7 @@ def on_files(files, config):
     modules = public_modules()
     files.append(File.generated(config, f"{FOLDER}/index.md", content=_overview(modules)))
     for module in modules:
-        content = f"---\ntitle: {module}\n---\n\n# `{module}`\n\n::: {module}\n"
+        content = f"---\ntitle: {module}\n---\n\n::: {module}\n"
         files.append(File.generated(config, page_of(module), content=content))
     return files
 

@@ -75,10 +75,10 @@ def site(tmp_path_factory):
         pytest.importorskip(name, reason=f'{package} is not installed: pip install -e ".[docs]"')
     pytest.importorskip("material", reason='mkdocs-material is not installed: pip install -e ".[docs]"')
     place = tmp_path_factory.mktemp("site")
+    # Without --quiet: it would keep the warnings from being counted.
     words = [
         "build",
         "--strict",
-        "--quiet",
         "--config-file",
         str(ROOT / "mkdocs.yml"),
         "--site-dir",
