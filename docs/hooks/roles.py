@@ -4,6 +4,8 @@ import re
 
 import griffe
 
+# Read as an expression, "path-like" would be a difference; with this hyphen it is a word.
+_LIKE = re.compile(r"\b(array|path)-like\b")
 _ROLE = re.compile(r":(?:func|class|meth|data|attr|mod|exc):`(~?)([\w.]+)`")
 
 
@@ -18,7 +20,8 @@ class Roles(griffe.Extension):
 
 def _walk(thing):
     if thing.docstring:
-        thing.docstring.value = _ROLE.sub(lambda match: _link(match, thing), thing.docstring.value)
+        text = _LIKE.sub("\\1\N{NON-BREAKING HYPHEN}like", thing.docstring.value)
+        thing.docstring.value = _ROLE.sub(lambda match: _link(match, thing), text)
     for member in thing.members.values():
         if not member.is_alias:
             _walk(member)

@@ -1,6 +1,8 @@
 """What the documents say of each other and of the program holds."""
 
+import ast
 import importlib.util
+import pkgutil
 import re
 
 import pytest
@@ -70,3 +72,31 @@ def test_the_page_of_the_run_folder_names_what_a_run_may_write():
 
     text = (pages.DOCS / "run-folder.md").read_text(encoding="utf-8")
     assert [name for name in folder._OURS if f"`{name}" not in text] == []
+
+
+def imported(code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("covidcxr"):
+            yield from (f"{node.module}:{alias.name}" for alias in node.names)
+
+
+def missing(name):
+    """Tell whether a dotted name, a colon before its attribute or not, is none of the package."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_names_of_the_package_are_its_own(page):
+    spans = re.findall(r"`(covidcxr(?:\.\w+)+)[(`]", pages.prose(page))
+    names = {*spans, *(name for code in pages.fences(page, "python") for name in imported(code))}
+    assert sorted(name for name in names if missing(name)) == []
+
+
+def test_a_name_that_is_gone_would_be_seen():
+    assert missing("covidcxr.models.files.no_such_function")
+    assert missing("covidcxr.models:no_such_module")
+    assert not missing("covidcxr.models.files:save_model")

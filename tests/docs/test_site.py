@@ -133,6 +133,25 @@ def test_the_reference_has_what_the_docstrings_say(site):
     assert ":mod:" not in text
 
 
+def test_roles_of_docstrings_become_links(tmp_path):
+    griffe = pytest.importorskip("griffe", reason='griffe is not installed: pip install -e ".[docs]"')
+    (tmp_path / "sample.py").write_text(
+        '"""See :func:`read`, :class:`~sample.Box`, :meth:`Box.open`, :func:`_own` and :func:`other.thing`."""\n'
+        'def read(path):\n    """Read.\n\n    Parameters\n    ----------\n    path : path-like\n    """\n'
+        'def _own(): pass\nclass Box:\n    def open(self):\n        """As :func:`read`."""\n'
+    )
+    extensions = griffe.load_extensions(str(ROOT / "docs" / "hooks" / "roles.py"))
+    found = griffe.load("sample", search_paths=[tmp_path], extensions=extensions, allow_inspection=False)
+    assert found.docstring.value == (
+        "See [`read`][sample.read], [`Box`][sample.Box], [`Box.open`][sample.Box.open], `_own` and `other.thing`."
+    )
+    assert found["Box.open"].docstring.value == "As [`read`][sample.read]."
+    (parameters,) = (
+        part for part in found["read"].docstring.parse("numpy") if part.kind.value == "parameters"
+    )
+    assert parameters.value[0].annotation == "path\N{NON-BREAKING HYPHEN}like"
+
+
 @pytest.mark.slow
 def test_no_page_loads_anything_from_elsewhere(site):
     pages = {file: Page(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")}
