@@ -18,7 +18,7 @@ _BATCH = 30
 _IMAGES, _IMAGES_QUICK = 256, 64
 # One epoch from memory is too short to be timed alone.
 _EPOCHS = 20
-_WARM_UP, _STEPS, _STEPS_QUICK = 2, 12, 6
+_WARM_UP, _STEPS, _STEPS_QUICK = 2, 12, 4
 
 
 def measure(bench):
@@ -78,7 +78,7 @@ def _first_epoch(bench, files):
 
 
 def _waits(bench, files, name):
-    model, size, batch = _model(name)
+    model, size, batch = _model(name, bench.quick)
     stream = _stream(files, _decoded(files, _loader(size)), bench.seed, batch)
     batches = iter(stream.dataset)
     shares, steps = [], _STEPS_QUICK if bench.quick else _STEPS
@@ -98,12 +98,12 @@ def _waits(bench, files, name):
     )
 
 
-def _model(name):
+def _model(name, quick):
     """Return a compiled network with random weights, its input size and a batch."""
     import keras
 
     if name == "MobileNetV2":
-        size, batch = (224, 224), 16
+        size, batch = (224, 224), 8 if quick else 32
         model = keras.applications.MobileNetV2(weights=None, classes=_CLASSES, input_shape=(*size, 3))
     else:
         size, batch = _SIZE, 8
