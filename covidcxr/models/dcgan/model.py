@@ -6,6 +6,7 @@ from keras import ops
 
 from covidcxr.errors import ModelError, OptionError
 from covidcxr.models.dcgan import networks
+from covidcxr.models.dcgan.fused import forward
 from covidcxr.models.dcgan.sheets import mosaic, write_grey
 
 _BATCH = 64
@@ -118,15 +119,15 @@ class DCGAN(keras.Model):
         import tensorflow as tf
 
         count = ops.shape(real)[0]
-        fake = self.generator(self._noise(count), training=True)
+        fake = forward(self.generator, self._noise(count))
         with tf.GradientTape() as tape:
-            on_real = self.discriminator(real, training=True)
-            on_fake = self.discriminator(fake, training=True)
+            on_real = forward(self.discriminator, real)
+            on_fake = forward(self.discriminator, fake)
             discriminator_loss = _cross_entropy(on_real, 1.0) + _cross_entropy(on_fake, 0.0)
         _step(tape, discriminator_loss, self.discriminator, self.discriminator_optimizer)
         noise = self._noise(count)
         with tf.GradientTape() as tape:
-            fooled = self.discriminator(self.generator(noise, training=True), training=True)
+            fooled = forward(self.discriminator, forward(self.generator, noise))
             generator_loss = _cross_entropy(fooled, 1.0)
         _step(tape, generator_loss, self.generator, self.optimizer)
         self._average()

@@ -103,7 +103,17 @@ def gan_batches(files, size, batch_size, seed, *, channels=3, first_epoch=0, **r
         return tf.repeat(batch[..., tf.newaxis], channels, axis=-1)
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
-    return Batches(epochs.flat_map(one_epoch).map(scaled).prefetch(2), len(images) // batch_size)
+    stream = epochs.flat_map(one_epoch).map(scaled).prefetch(2)
+    return Batches(stream.with_options(_untuned()), len(images) // batch_size)
+
+
+def _untuned():
+    """Return options without TensorFlow's tuner: nothing here is left to tune, and closing a stream waits for it."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _check(count, batch_size, seed, channels):

@@ -21,7 +21,7 @@ INPUTS = "inputs.csv"
 MANIFEST = "manifest.json"
 NETWORKS = "gan"
 # To be raised when the same parameters no longer give the same pictures.
-_VERSION = 1
+_VERSION = 2
 _SAMPLING = 1
 _PLACE = "place"
 
