@@ -79,7 +79,7 @@ def branched(dropout=0.3):
 def mobilenet():
     keras.utils.set_random_seed(3)
     base = keras.applications.MobileNet(
-        input_shape=(32, 32, 3), alpha=0.25, weights=None, include_top=False, pooling="avg"
+        input_shape=(64, 64, 3), alpha=0.25, weights=None, include_top=False, pooling="avg"
     )
     freeze_layers(base, 74)
     return keras.Model(base.input, keras.layers.Dense(2, activation="softmax")(base.output))
@@ -125,8 +125,9 @@ def test_a_stage_that_trains_all_goes_on_with_the_right_weights(tmp_path):
 
 @pytest.mark.slow
 def test_a_mobilenet_cut_inside_its_blocks_trains_as_fit_does(tmp_path):
-    images = RANDOM.normal(size=(DRAWS, 20, 32, 32, 3)).astype("float32")
-    close(*both(mobilenet, (Stage("one", 5, ADAM),), tmp_path, images))
+    images = RANDOM.normal(size=(DRAWS, 20, 64, 64, 3)).astype("float32")
+    # Adam would make whole steps of the rounding in gradients that are next to nothing.
+    close(*both(mobilenet, (Stage("one", 5, OptimizerSpec("sgd", 1e-2)),), tmp_path, images))
 
 
 class Killed(keras.callbacks.Callback):
