@@ -110,7 +110,9 @@ def _not_reached(report):
         for part in report.parts
         if part.state != MEASURED
     ]
-    return "## Not reached\n\n" + ("\n".join(lines) if lines else "Every goal was reached.")
+    judged = any(item.met is not None for part in report.parts for item in part.items)
+    nothing = "Every goal was reached." if judged else "No goal was set for what was measured."
+    return "## Not reached\n\n" + ("\n".join(lines) or nothing)
 
 
 def _missed(part, item):

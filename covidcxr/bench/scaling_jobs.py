@@ -121,7 +121,7 @@ def folds(count, out):
 
     def sweep():
         place = Path(out) / f"{count}-{next(calls)}"
-        paper.run(model="mobilenet_v2", fold=fold, weights="none", preset="smoke", out=str(place))
+        paper.run(model="mobilenetv2", fold=fold, weights="none", preset="smoke", out=str(place))
 
     return sweep
 

@@ -51,6 +51,11 @@ def test_a_run_that_met_everything_says_so(report):
     assert "Every goal was reached." in page.render(replace(report, parts=(sound,)))
 
 
+def test_a_run_without_goals_claims_none(report):
+    facts = replace(report.parts[0], items=(Fact("f", "a fact", (1.0,), "s"),))
+    assert "No goal was set" in page.render(replace(report, parts=(facts,)))
+
+
 def test_the_scaling_part_brings_a_figure(report, tmp_path):
     points = tuple(
         Fact(f"predict@{amount}", f"predict: {amount} images", (seconds,), "s")

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from covidcxr.bench import scaling_jobs
+from covidcxr.bench import images, scaling_jobs
 from covidcxr.bench.measuring import Bench
 from covidcxr.bench.parts import scaling
 from covidcxr.errors import CovidcxrError
@@ -66,8 +66,6 @@ print(peak_memory() - before)
 @pytest.mark.slow
 def test_every_job_runs(tmp_path):
     bench = Bench(tmp_path, quick=True)
-    from covidcxr.bench import images
-
     paths = [str(path) for path in images.radiographs(bench, 4, 64)]
     options = {
         "training_input": {"paths": paths, "batch": 2},
