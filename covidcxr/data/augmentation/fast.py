@@ -18,8 +18,6 @@ _BORDERS = {
 _BILINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 # OpenCV reads outside an image pixel by pixel: a wider copy pays until it is about this many times as large.
 _WIDEST = 3
-# Single precision leaves a flat area of grey value 7 at 6.9999995, which would be cut to 6.
-_NUDGE = 1e-3
 _RAMP = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
 
 
@@ -186,12 +184,10 @@ def _change_levels(image, parameters):
 def _brighten(image, factor):
     """Do what Keras lets Pillow do: on whole grey levels, stretched over all 256 first where some lie outside."""
     low, high = image.min(), image.max()
-    stretched = low < -_NUDGE or high > 255 + _NUDGE
+    stretched = low < 0 or high > 255
     if stretched:
         # Keras' order of steps: another one cuts other values.
-        whole = ((image - low) / ((high - low) or 1) * np.float32(255)).astype(np.uint8)
-    else:
-        whole = (image + np.float32(_NUDGE)).astype(np.uint8)
+        image = (image - low) / ((high - low) or 1) * np.float32(255)
     table = np.asarray(ImageEnhance.Brightness(_RAMP).enhance(factor), np.float32)[0]
-    bright = table[whole]
+    bright = table[image.astype(np.uint8)]
     return bright / np.float32(255) * (high - low) + low if stretched else bright
