@@ -21,7 +21,21 @@ def add_parser(commands):
     )
     parser.add_argument("--format", choices=("csv", "json"), help="default: by the ending of --out, else csv")
     parser.add_argument("--out", metavar="FILE", help="where to write (default: standard output)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="default: what was measured to be fastest for the runtime"
+    )
+    parser.add_argument(
+        "--runtime",
+        default="keras",
+        metavar="NAME",
+        help="keras (default), onnxruntime or openvino, which pip install 'covidcxr[runtimes]' brings",
+    )
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="float32 (default) or bfloat16: faster on some processors, refused where it changes probabilities",
+    )
     parser.set_defaults(run=run)
 
 
@@ -31,10 +45,12 @@ def run(args):
     from covidcxr.cli.console import positive, quiet_tensorflow, require_apart, require_stdout
     from covidcxr.models.files import read_info
 
-    positive(args.batch_size, "--batch-size")
-    info = read_info(args.model)
-    from covidcxr.inference import expand
+    if args.batch_size is not None:
+        positive(args.batch_size, "--batch-size")
+    from covidcxr.inference import expand, runtimes
 
+    runtimes.check(args.runtime, args.precision)
+    info = read_info(args.model)
     files = expand(args.images)
     if args.out:
         check_target(args.out)
@@ -82,7 +98,13 @@ def _predict(args, info, files):
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("predict", total=len(files))
         probabilities = inference.predict_files(
-            model, files, args.batch_size, on_bad, lambda done: bar.update(task, completed=done)
+            model,
+            files,
+            args.batch_size,
+            on_bad,
+            lambda done: bar.update(task, completed=done),
+            runtime=args.runtime,
+            precision=args.precision,
         )
     result = inference.table(probabilities, info.class_names)
     result.insert(0, "path", [_text(path) for path in files])

@@ -65,6 +65,56 @@ def export(model, out, format="onnx"):  # noqa: A002
     return beside
 
 
+def write_onnx(model, path):
+    """Write the network alone as ONNX, computing in float32, where a runtime is to read it at once.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : path-like
+        Ending in .onnx.
+
+    Raises
+    ------
+    ModelError
+        If the network has operations that ONNX cannot hold. One line.
+    """
+    _write_onnx(_in_float32(model), Path(path), None)
+
+
+def openvino_model(model):
+    """Return the network as OpenVINO's, computing in float32.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built on Keras' TensorFlow backend.
+
+    Returns
+    -------
+    openvino.Model
+        float32 (n, height, width, channels) to (n, classes), any n.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO cannot read it, or Keras runs on another backend. One line.
+    """
+    import keras
+    import openvino
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"OpenVINO reads networks of Keras' TensorFlow backend, not of {keras.backend.backend()}"
+        )
+    single = _in_float32(model)
+    images = tf.TensorSpec((None, *single.input_shape[1:]), tf.float32, name="images")
+    traced = tf.function(lambda images: single(images, training=False))
+    with _as_model_error(model.name, "openvino"), _quiet("openvino"):
+        return openvino.convert_model(traced.get_concrete_function(images))
+
+
 def _check(out, kind):
     if kind not in FORMATS:
         raise OptionError(f"format {kind!r}: choose one of {', '.join(FORMATS)}")

@@ -1,19 +1,23 @@
 """Class probabilities for image files or arrays, through the preprocessing stored with the model."""
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from covidcxr.data.images import list_images, resize
 from covidcxr.data.preprocessing import Preprocessing
-from covidcxr.errors import DataError, ImageError, ModelError
+from covidcxr.errors import DataError, ModelError
+from covidcxr.inference import runtimes
+from covidcxr.inference.reading import Reader, in_order
 from covidcxr.models.files import info_of, load_model
 
+# Images on which bfloat16 is compared with float32 before it is used.
+_COMPARED = 16
 
-def predict(model, images, batch_size=32):
+
+def predict(model, images, batch_size=None, *, runtime="keras", precision="float32"):
     """Predict class probabilities.
 
     Parameters
@@ -24,6 +28,11 @@ def predict(model, images, batch_size=32):
         A file, a folder (searched recursively), several of either, or grey radiographs as a uint8 array of
         shape (height, width) or (n, height, width).
     batch_size : int, optional
+        Images a forward pass; by default what was measured to be fastest for the runtime.
+    runtime : {"keras", "onnxruntime", "openvino"}, optional
+        What computes the network; the others are of the extra ``runtimes`` and agree with Keras within 1e-4.
+    precision : {"float32", "bfloat16"}, optional
+        "bfloat16" is compared with float32 on a few of the images first.
 
     Returns
     -------
@@ -36,10 +45,14 @@ def predict(model, images, batch_size=32):
     ImageError
         If an image cannot be read (the message names it).
     ModelError
-        If the model carries no preprocessing or class names, or they do not fit the network.
+        If the model carries no preprocessing or class names, or they do not fit the network; if the runtime is
+        not installed or cannot hold the network; if bfloat16 changes its probabilities by more than 0.01.
+    OptionError
+        If there is no such runtime or precision.
     """
     import pandas as pd
 
+    runtimes.check(runtime, precision)
     model, info = _model_and_info(model)
     if isinstance(images, np.ndarray):
         stack = images[None] if images.ndim == 2 else images
@@ -49,23 +62,26 @@ def predict(model, images, batch_size=32):
                 "of shape (height, width) or (n, height, width)"
             )
         head = pd.DataFrame({"image": range(len(stack))})
-        probabilities = _predict_arrays(model, _loader(model, info), stack, batch_size)
+        sources, reads = stack, _resized
     else:
-        files = expand(images)
-        head = pd.DataFrame({"path": [str(path) for path in files]})
-        probabilities = predict_files(model, files, batch_size)
+        sources, reads = expand(images), Preprocessing.load
+        head = pd.DataFrame({"path": [str(path) for path in sources]})
+    probabilities = _probabilities(model, sources, reads, batch_size, runtime, precision)
     return pd.concat([head, table(probabilities, info.class_names)], axis=1)
 
 
-def predict_files(model, files, batch_size=32, on_bad=None, progress=None):
-    """Predict probabilities for image files, loading the next batch while the network runs.
+def predict_files(
+    model, files, batch_size=None, on_bad=None, progress=None, *, runtime="keras", precision="float32"
+):
+    """Predict probabilities for image files, decoding on some threads while others run the network.
 
     Parameters
     ----------
     model : keras.Model
         Loaded or trained by this package (it carries its preprocessing).
     files : sequence of path-like
-    batch_size : int, optional
+    batch_size, runtime, precision : optional
+        As in :func:`predict`.
     on_bad : callable, optional
         ``on_bad(index, error)`` for an image that cannot be read; its row is then NaN. Without it the first
         such image raises.
@@ -81,17 +97,66 @@ def predict_files(model, files, batch_size=32, on_bad=None, progress=None):
     ------
     ImageError
         If an image cannot be read and `on_bad` is not given.
+    ModelError, OptionError
+        As :func:`predict`.
     """
+    return _probabilities(model, files, Preprocessing.load, batch_size, runtime, precision, on_bad, progress)
+
+
+def _probabilities(model, sources, reads, batch_size, runtime, precision, on_bad=None, progress=None):
     info = info_of(model)
-    loader = _loader(model, info)
-    batch_size = min(batch_size, len(files))
-    output = np.full((len(files), len(info.class_names)), np.nan, dtype=np.float32)
-    for rows, batch in _batches(files, loader, batch_size, on_bad):
-        if len(rows):
-            output[rows] = np.asarray(model.predict_on_batch(_padded(batch, batch_size)))[: len(rows)]
-        if progress:
-            progress(int(rows[-1]) + 1 if len(rows) else 0)
+    reader = Reader(_loader(model, info), reads, on_bad is None)
+    if not len(sources):
+        return np.empty((0, len(info.class_names)), np.float32)
+    forward = runtimes.prepare(model, len(sources), runtime, precision)
+    if precision != "float32":
+        _check_precision(model, forward, reader, sources)
+    return run_batches(forward, reader, sources, len(info.class_names), batch_size, on_bad, progress)
+
+
+def run_batches(forward, reader, sources, classes, batch_size=None, on_bad=None, progress=None):
+    """Read and predict, several batches at once, with a network that is ready.
+
+    Parameters
+    ----------
+    forward : covidcxr.inference.runtimes.Forward
+    reader : covidcxr.inference.reading.Reader
+    sources : sequence
+        What `reader` reads.
+    classes : int
+    batch_size, on_bad, progress : optional
+        As in :func:`predict_files`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (sources, classes).
+    """
+    output = np.full((len(sources), classes), np.nan, dtype=np.float32)
+    size = min(batch_size or forward.batch_size, len(sources))
+
+    def run(start):
+        rows, images, faults = reader(sources, range(start, min(start + size, len(sources))))
+        return rows, forward.run(_padded(images, size))[: len(rows)] if rows else None, faults
+
+    starts = range(0, len(sources), size)
+    with closing(in_order(run, starts, runtimes.workers())) as results:
+        for start, (rows, probabilities, faults) in zip(starts, results, strict=True):
+            for index, error in faults:
+                on_bad(index, error)
+            if rows:
+                output[rows] = probabilities
+            if progress:
+                progress(min(start + size, len(sources)))
     return output
+
+
+def _check_precision(model, forward, reader, sources):
+    """Compare with float32 on images spread over all, those left out that cannot be read."""
+    spread = np.linspace(0, len(sources) - 1, min(_COMPARED, len(sources))).astype(int)
+    rows, images, _ = reader(sources, spread.tolist())
+    if rows:
+        runtimes.check_precision(model, forward, images)
 
 
 def table(probabilities, class_names):
@@ -158,43 +223,8 @@ def _agree(shape, wanted):
     )
 
 
-def _batches(files, loader, batch_size, on_bad) -> Iterator:
-    """Yield (row numbers, float32 batch), decoding one batch ahead on two threads."""
-
-    def load(index):
-        try:
-            return index, loader(files[index])
-        except ImageError as error:
-            if on_bad is None:
-                raise
-            on_bad(index, error)
-            return index, None
-
-    starts = range(0, len(files), batch_size)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        ahead = [pool.submit(load, i) for i in range(min(batch_size, len(files)))]
-        for start in starts:
-            current = ahead
-            following = range(start + batch_size, min(start + 2 * batch_size, len(files)))
-            ahead = [pool.submit(load, i) for i in following]
-            loaded = [pair for pair in (future.result() for future in current) if pair[1] is not None]
-            rows = np.array([index for index, _ in loaded], dtype=int)
-            yield rows, np.stack([image for _, image in loaded]) if loaded else None
-
-
-def _predict_arrays(model, loader, stack, batch_size):
-    parts = []
-    batch_size = min(batch_size, len(stack))
-    for start in range(0, len(stack), batch_size):
-        chunk = stack[start : start + batch_size]
-        batch = np.stack(
-            [
-                loader.standardize(loader.expand(resize(grey, loader.size, loader.interpolation)))
-                for grey in chunk
-            ]
-        )
-        parts.append(np.asarray(model.predict_on_batch(_padded(batch, batch_size)))[: len(chunk)])
-    return np.concatenate(parts).astype(np.float32)
+def _resized(loader, grey):
+    return resize(grey, loader.size, loader.interpolation)
 
 
 def _padded(batch, batch_size):

@@ -1,0 +1,250 @@
+"""Predicting a folder of radiographs, against the loops that people write and against OpenVINO's best."""
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from covidcxr.bench.images import greys, radiographs
+from covidcxr.bench.measuring import race
+from covidcxr.data.preprocessing import Preprocessing
+
+KEY = "inference"
+TITLE = "Inference"
+
+_FILE_SIDE = 1024
+_IMAGES, _IMAGES_QUICK = 192, 48
+_CLASSES = 2
+# What the loop of single images and large networks are timed on.
+_FEW, _FEW_QUICK = 24, 8
+_BATCH = 32
+
+
+def measure(bench):
+    """Race `covidcxr predict` end to end and its forward pass alone.
+
+    Parameters
+    ----------
+    bench : covidcxr.bench.measuring.Bench
+
+    Returns
+    -------
+    list of covidcxr.bench.measuring.Race
+    """
+    import keras
+
+    keras.utils.set_random_seed(bench.seed)
+    results = []
+    for name in ("mobilenet_v2",) if bench.quick else ("mobilenet_v2", "resnet50_v2", "concatenated"):
+        bench.say(f"inference: {name}")
+        model, loader = _network(name)
+        results += _end_to_end(bench, name, model, loader)
+        if importlib.util.find_spec("openvino"):
+            results += _against_openvino(bench, name, model, loader)
+    return results
+
+
+def _network(name):
+    from covidcxr.models import backbones, concatenated
+    from covidcxr.models.heads import HeadSpec, classifier
+
+    side = 300 if name == "concatenated" else 224
+    shape = (side, side, 3)
+    model = (
+        concatenated.build(input_shape=shape)
+        if name == "concatenated"
+        else classifier(backbones.build(name, shape), HeadSpec(_CLASSES))
+    )
+    _vary_normalisations(model)
+    return model, Preprocessing((side, side), interpolation="bilinear", mode="tf")
+
+
+def _vary_normalisations(model):
+    """Give normalisations other values than the first ones, which an optimiser would drop."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.9, 1.1, weight.shape) for weight in layer.weights])
+
+
+def _end_to_end(bench, name, model, loader):
+    count = _share(bench, name, _IMAGES, _IMAGES_QUICK)
+    few = min(count, _share(bench, name, _FEW, _FEW_QUICK))
+    results = []
+    for kind in ("png", "jpg"):
+        files = radiographs(bench, count, _FILE_SIDE, kind, folders=_CLASSES)
+        common = {"unit": "images", "repeats": bench.repeats}
+        ours = ("covidcxr predict, defaults", _ours(model, loader, files))
+        what = f"{name} at {loader.size[0]}, a folder of {_FILE_SIDE} x {_FILE_SIDE} {kind.upper()}"
+        results += [
+            race(
+                f"predict-loop-{name}-{kind}",
+                f"{what}, against one image at a time",
+                ours=ours,
+                peer=(
+                    "cv2.imread, cv2.resize, model.predict of one image",
+                    _loop(model, loader, files[:few]),
+                ),
+                amount=count,
+                peer_amount=few,
+                goal=10,
+                note=_LOOP_NOTE,
+                **common,
+            ),
+            race(
+                f"predict-directory-{name}-{kind}",
+                f"{what}, against stock Keras",
+                ours=ours,
+                peer=("model.predict of image_dataset_from_directory", _directory(model, loader, files)),
+                amount=count,
+                goal=2,
+                **common,
+            ),
+        ]
+    return results
+
+
+_LOOP_NOTE = (
+    "The loop is bounded below by the network's arithmetic: where that is most of its time, no batch makes it ten "
+    "times faster in the same precision."
+)
+
+
+def _share(bench, name, full, quick):
+    count = quick if bench.quick else full
+    return count if name == "mobilenet_v2" else max(count // 4, 4)
+
+
+def _ours(model, loader, files, runtime="keras", precision="float32"):
+    forward = _forward(model, runtime, precision)
+    return lambda: _predicted(forward, loader, files, model.output_shape[-1])
+
+
+def _forward(model, runtime, precision="float32"):
+    from covidcxr.inference import runtimes
+
+    # A folder large enough for the graph to be frozen: its making is not timed, nor is that of the peers' graphs.
+    return runtimes.prepare(model, runtimes.FREEZE_FROM, runtime, precision)
+
+
+def _predicted(forward, loader, files, classes):
+    """Run the same steps as :func:`covidcxr.inference.predict_files`, with a network made ready before."""
+    from covidcxr import inference
+    from covidcxr.inference.reading import Reader
+
+    return inference.run_batches(forward, Reader(loader, Preprocessing.load, True), files, classes)
+
+
+def _loop(model, loader, files):
+    import cv2
+
+    def predict():
+        for path in files:
+            image = cv2.resize(cv2.imread(str(path)), loader.size[::-1])
+            model.predict(np.expand_dims(image / 127.5 - 1, 0), verbose=0)
+
+    return predict
+
+
+def _directory(model, loader, files):
+    import keras
+
+    def predict():
+        images = keras.utils.image_dataset_from_directory(
+            files[0].parent.parent,
+            labels=None,
+            image_size=loader.size,
+            batch_size=_BATCH,
+            shuffle=False,
+            verbose=False,
+        )
+        model.predict(images.map(lambda batch: batch / 127.5 - 1), verbose=0)
+
+    return predict
+
+
+def _against_openvino(bench, name, model, loader):
+    """Race the forward pass and the whole, for each precision; decoding is ours on both sides."""
+    import openvino
+
+    count = _share(bench, name, _IMAGES, _IMAGES_QUICK) // 4 * 4
+    images = loader.standardize(loader.expand(greys(bench, count, loader.size[0])))
+    files = radiographs(bench, count, _FILE_SIDE, folders=_CLASSES)
+    results = []
+    for precision in ("float32", "bfloat16"):
+        best, setting = _best_of_openvino(openvino, model, images, precision)
+        for runtime, goal in (("keras", 1 / 1.5), ("openvino", 1 / 1.1)):
+            forward = _forward(model, runtime, precision)
+            title = f"{name}, {precision}, runtime {runtime}"
+            common = {"amount": count, "unit": "images", "repeats": bench.repeats, "goal": goal}
+            note = f"The goal is to take at most {1 / goal:.1f} times as long as OpenVINO ({setting})."
+            results += [
+                race(
+                    f"forward-{name}-{runtime}-{precision}",
+                    f"{title}: forward pass alone",
+                    ours=("covidcxr", _in_threads(forward, images)),
+                    peer=(f"OpenVINO, {setting}", lambda best=best: best(images)),
+                    note=note,
+                    **common,
+                ),
+                race(
+                    f"predict-{name}-{runtime}-{precision}",
+                    f"{title}: from files of {_FILE_SIDE} x {_FILE_SIDE} PNG",
+                    ours=("covidcxr", _ours(model, loader, files, runtime, precision)),
+                    peer=(f"decoding by covidcxr, OpenVINO, {setting}", _decoded_for(best, loader, files)),
+                    note=note,
+                    **common,
+                ),
+            ]
+    return results
+
+
+def _in_threads(forward, images):
+    from covidcxr.inference.reading import in_order
+    from covidcxr.inference.runtimes import workers
+
+    parts = np.array_split(images, max(len(images) // forward.batch_size, 1))
+    return lambda: list(in_order(forward.run, parts, workers()))
+
+
+def _decoded_for(best, loader, files):
+    from covidcxr.inference.runtimes import workers
+
+    def predict():
+        with ThreadPoolExecutor(workers()) as pool:
+            for start in range(0, len(files), _BATCH):
+                best(np.stack(list(pool.map(loader, files[start : start + _BATCH]))))
+
+    return predict
+
+
+def _best_of_openvino(openvino, model, images, precision):
+    """Return OpenVINO's fastest way for these images, and its name: latency or throughput, small or large batch."""
+    from covidcxr.bench.measuring import timed
+    from covidcxr.models.export import openvino_model
+
+    network, core = openvino_model(model), openvino.Core()
+    found = []
+    for hint in ("LATENCY", "THROUGHPUT"):
+        settings = {
+            "PERFORMANCE_HINT": hint,
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        }
+        compiled = core.compile_model(network, "CPU", settings)
+        for batch in (1, 4, 16):
+            run = _queued(openvino.AsyncInferQueue(compiled), batch)
+            run(images[:16])
+            found.append((timed(lambda run=run: run(images)), f"{hint.lower()}, batches of {batch}", run))
+    _, setting, run = min(found, key=lambda each: each[0])
+    return run, setting
+
+
+def _queued(queue, batch):
+    def run(images):
+        for start in range(0, len(images), batch):
+            queue.start_async([images[start : start + batch]])
+        queue.wait_all()
+
+    return run

@@ -1,0 +1,85 @@
+"""A network as a frozen graph of TensorFlow: no variables, batch normalisation folded, one fused step a layer."""
+
+from covidcxr.errors import ModelError
+from covidcxr.inference.folding import fold, write_constant
+
+
+def frozen(model, precision="float32"):
+    """Turn a network into a frozen graph.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built on Keras' TensorFlow backend. Later changes of its weights are not seen.
+    precision : {"float32", "bfloat16"}, optional
+        "bfloat16" lets TensorFlow's optimiser choose the operations that are rounded: convolutions and products
+        of matrices, and what lies between them.
+
+    Returns
+    -------
+    callable
+        Takes and returns numpy.ndarray of float32, (n, height, width, channels) to (n, classes); safe to call
+        from several threads.
+
+    Raises
+    ------
+    ModelError
+        If the network does more with its variables than read them.
+    """
+    import tensorflow as tf
+
+    function = traced(model)
+    definition = fold(function.graph, _without_variables(function, model.name))
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(definition, name="")
+    session = tf.compat.v1.Session(graph=graph, config=_config(precision))
+    # Without variables the session owns nothing but threads, and ends with the callable.
+    return session.make_callable(function.outputs[0].name, [function.inputs[0].name])
+
+
+def traced(model):
+    """Trace a network once, for batches of any size.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built on Keras' TensorFlow backend.
+
+    Returns
+    -------
+    tensorflow.types.experimental.ConcreteFunction
+        float32 (n, height, width, channels) to (n, classes).
+    """
+    import tensorflow as tf
+
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
+    return tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
+
+
+def _without_variables(function, name):
+    """Return the graph of a traced function with each reading of a variable replaced by its value.
+
+    TensorFlow's own converter does this too, but copies the whole network many times on its way: seconds.
+    """
+    values = {variable.handle.ref(): variable for variable in function.variables}
+    captured = {inside.op.name: values.get(outside.ref()) for outside, inside in function.graph.captures}
+    definition = function.graph.as_graph_def()
+    for node in definition.node:
+        sources = [source for source in (entry.split(":")[0] for entry in node.input) if source in captured]
+        if not sources:
+            continue
+        variable = captured[sources[0]]
+        if node.op != "ReadVariableOp" or variable is None:
+            raise ModelError(f"{name}: reads its weights in a way that cannot be frozen ({node.op})")
+        write_constant(node, node.name, variable.numpy())
+    return definition
+
+
+def _config(precision):
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto()
+    options = config.graph_options.rewrite_options
+    if precision == "bfloat16":
+        options.auto_mixed_precision_onednn_bfloat16 = options.ON
+    return config
