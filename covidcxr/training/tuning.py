@@ -4,10 +4,9 @@ import contextlib
 import types
 from pathlib import Path
 
-# Keys of covidcxr.models.backbones whose whole training was measured to gain from bfloat16 on such a CPU.
-# MobileNetV2 was measured and does not.
-GAIN_FROM_BFLOAT16 = frozenset({"concatenated", "resnet50_v2"})
-_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# By what the CPU multiplies bfloat16 with: keys of covidcxr.models.backbones whose whole training was measured to
+# gain from it there. MobileNetV2 was measured with both and does not.
+GAIN_FROM_BFLOAT16 = {"avx512_bf16": ("concatenated",), "amx_bf16": ("resnet50_v2",)}
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
 
@@ -22,21 +21,11 @@ def precision_for(backbone):
     Returns
     -------
     str
-        ``"mixed_bfloat16"`` on a CPU with bfloat16 instructions, for the networks in
-        :data:`GAIN_FROM_BFLOAT16`; ``"float32"`` everywhere else, which is also what is not measured.
+        ``"mixed_bfloat16"`` on a CPU and for a network in :data:`GAIN_FROM_BFLOAT16`; ``"float32"`` everywhere
+        else, which is also where nothing was measured.
     """
-    gains = backbone in GAIN_FROM_BFLOAT16 and not _has_gpu() and cpu_has_bfloat16()
-    return "mixed_bfloat16" if gains else "float32"
-
-
-def cpu_has_bfloat16():
-    """Tell whether the CPU multiplies bfloat16 by itself (x86's AVX512_BF16 or AMX); False where it does not say."""
-    try:
-        lines = _CPU_FLAGS.read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+    gains = any(backbone in GAIN_FROM_BFLOAT16.get(flag, ()) for flag in _cpu_flags())
+    return "mixed_bfloat16" if gains and not _has_gpu() else "float32"
 
 
 @contextlib.contextmanager
@@ -61,6 +50,15 @@ def fused_batchnorm(model):
     finally:
         for layer in fused:
             del layer.call
+
+
+def _cpu_flags():
+    """Return the instructions that the CPU names; none where the system does not list them."""
+    try:
+        lines = _CPU_FLAGS.read_text().splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
 def _fusible(model):

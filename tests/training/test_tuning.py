@@ -121,6 +121,7 @@ def test_a_placement_trains_as_plain_fit_does(tmp_path):
     [
         ("fpu avx512_bf16", [], "concatenated", "mixed_bfloat16"),
         ("fpu amx_bf16", [], "resnet50_v2", "mixed_bfloat16"),
+        ("fpu avx512_bf16", [], "resnet50_v2", "float32"),
         ("fpu avx512f", [], "concatenated", "float32"),
         ("fpu avx512_bf16", [], "mobilenet_v2", "float32"),
         ("fpu avx512_bf16", ["GPU:0"], "concatenated", "float32"),
