@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 def main(arguments=None):
     """Train, print a table in Markdown, return the exit code."""
     args = _parser().parse_args(arguments)
-    predictions = {draws: _predictions(args, draws) for draws in (*args.draws, "all")}
+    predictions = {draws: _predictions(args, draws) for draws in ("all", *args.draws)}
     rows = [_row(draws, predictions) for draws in predictions]
     for cells in (list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)):
         print(f"| {' | '.join(map(str, cells))} |")
@@ -31,6 +31,7 @@ def _parser():
     parser.add_argument("--weights", default="imagenet", metavar="imagenet|DIR")
     parser.add_argument("--model", default="mobilenetv2", help="network of nemati2022")
     parser.add_argument("--side", type=int, default=224, metavar="PIXELS")
+    parser.add_argument("--fold", default="1,2,3,4,5", metavar="N,N[,N]", help="two or more")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--draws", type=int, nargs="+", default=list(DRAWS))
     parser.add_argument("--out", required=True, metavar="DIR")
@@ -51,6 +52,7 @@ def _predictions(args, draws):
             weights=args.weights,
             model=args.model,
             protocol="sound",
+            fold=args.fold,
             draws=str(draws),
             seed=seed,
             out=f"{args.out}/draws-{draws}-seed{seed}",

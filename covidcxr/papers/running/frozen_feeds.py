@@ -11,7 +11,7 @@ from covidcxr.papers.reporting import show
 from covidcxr.papers.running import feeding
 from covidcxr.papers.running.images import monitored
 
-# Transforms of an image under `--draws auto`; docs/frozen.md has the measurement behind it.
+# Transforms of an image under `--draws auto`; `python -m covidcxr.bench.draws` compares it with others.
 DEFAULT_DRAWS = 8
 OFF, ALL, AUTO = "off", "all", "auto"
 
