@@ -30,7 +30,7 @@ _NETWORKS = (
     _Network("resnet50_v2", "ResNet50V2", 224, 16),
     _Network("mobilenet_v2", "MobileNetV2", 224, 16),
 )
-_NETWORKS_QUICK = (_Network("resnet18", "ResNet18", 128, 16),)
+_NETWORKS_QUICK = (_Network("resnet18", "ResNet18", 96, 8),)
 
 
 def measure(bench):
@@ -60,7 +60,7 @@ def measure(bench):
 
 
 def _precisions(network):
-    """Return the settings to hold against stock float32; what was never measured is not chosen, but raced."""
+    """Return the settings to hold against stock float32; on a GPU, where none is chosen yet, all."""
     from covidcxr.training.tuning import precision_for
 
     if _has_gpu():
