@@ -61,17 +61,22 @@ def _without_variables(function, name):
 
     TensorFlow's own converter does this too, but copies the whole network many times on its way: seconds.
     """
+    import tensorflow as tf
+
     values = {variable.handle.ref(): variable for variable in function.variables}
-    captured = {inside.op.name: values.get(outside.ref()) for outside, inside in function.graph.captures}
+    captured = {inside.op.name: outside for outside, inside in function.graph.captures}
+    variables = {key: values.get(item.ref()) for key, item in captured.items() if item.dtype == tf.resource}
     definition = function.graph.as_graph_def()
     for node in definition.node:
-        sources = [source for source in (entry.split(":")[0] for entry in node.input) if source in captured]
-        if not sources:
-            continue
-        variable = captured[sources[0]]
-        if node.op != "ReadVariableOp" or variable is None:
-            raise ModelError(f"{name}: reads its weights in a way that cannot be frozen ({node.op})")
-        write_constant(node, node.name, variable.numpy())
+        sources = [source for source in (entry.split(":")[0] for entry in node.input) if source in variables]
+        if node.name in captured and node.name not in variables:
+            # A plain tensor: Keras keeps the mean and deviation of a Normalization layer so.
+            write_constant(node, node.name, captured[node.name].numpy())
+        elif sources:
+            variable = variables[sources[0]]
+            if node.op != "ReadVariableOp" or variable is None:
+                raise ModelError(f"{name}: reads its weights in a way that cannot be frozen ({node.op})")
+            write_constant(node, node.name, variable.numpy())
     return definition
 
 
