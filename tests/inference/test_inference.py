@@ -50,7 +50,7 @@ def small():
     keras.utils.set_random_seed(1)
     layers = keras.layers
     inputs = keras.Input((SIDE, SIDE, 3))
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(layers.Rescaling(2, -1)(inputs))
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(layers.Normalization(axis=-1)(layers.Rescaling(2, -1)(inputs)))
     x = layers.ReLU(6)(layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(x)))
     x = layers.ZeroPadding2D(1)(x)
     x = layers.BatchNormalization()(
