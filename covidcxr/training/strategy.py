@@ -128,7 +128,7 @@ class Placement:
                     epochs=epochs,
                     callbacks=callbacks,
                 )
-        from covidcxr.training.tuning import fused_batchnorm
+        from covidcxr.models.fused_batchnorm import fused_batchnorm
 
         with fused_batchnorm(model):
             return model.fit(

@@ -88,7 +88,7 @@ def _fit(bench, network, precision, ours=False):
     """Return one training step of a network as Keras' `fit` makes it."""
     from contextlib import nullcontext
 
-    from covidcxr.training.tuning import fused_batchnorm
+    from covidcxr.models.fused_batchnorm import fused_batchnorm
 
     model, batches = _compiled(bench, network, precision), _batches(bench, network)
 

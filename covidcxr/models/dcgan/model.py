@@ -6,8 +6,8 @@ from keras import ops
 
 from covidcxr.errors import ModelError, OptionError
 from covidcxr.models.dcgan import networks
-from covidcxr.models.dcgan.fused import forward
 from covidcxr.models.dcgan.sheets import mosaic, write_grey
+from covidcxr.models.fused_batchnorm import fused_batchnorm
 
 _BATCH = 64
 _SEED_STATE = "noise_state"
@@ -116,23 +116,10 @@ class DCGAN(keras.Model):
             nats), `generator_loss`, `real_score` and `fake_score`, the mean probabilities of being real that
             the discriminator gives to real images, D(x), and to generated ones, D(G(z)), before its step.
         """
-        import tensorflow as tf
-
-        count = ops.shape(real)[0]
-        fake = forward(self.generator, self._noise(count))
-        with tf.GradientTape() as tape:
-            on_real = forward(self.discriminator, real)
-            on_fake = forward(self.discriminator, fake)
-            discriminator_loss = _cross_entropy(on_real, 1.0) + _cross_entropy(on_fake, 0.0)
-        _step(tape, discriminator_loss, self.discriminator, self.discriminator_optimizer)
-        noise = self._noise(count)
-        with tf.GradientTape() as tape:
-            fooled = forward(self.discriminator, forward(self.generator, noise))
-            generator_loss = _cross_entropy(fooled, 1.0)
-        _step(tape, generator_loss, self.generator, self.optimizer)
+        with fused_batchnorm(self.generator, self.discriminator):
+            losses, logits = self._move(real)
         self._average()
-        scores = ops.mean(ops.sigmoid(on_real)), ops.mean(ops.sigmoid(on_fake))
-        return self._record(discriminator_loss, generator_loss, *scores)
+        return self._record(*losses, *(ops.mean(ops.sigmoid(each)) for each in logits))
 
     def generate(self, n, seed):
         """Draw images.
@@ -203,6 +190,24 @@ class DCGAN(keras.Model):
 
     def _drawing(self):
         return self.averaged_generator or self.generator
+
+    def _move(self, real):
+        """Move the discriminator, then the generator; return their losses, and what the former said of its images."""
+        import tensorflow as tf
+
+        count = ops.shape(real)[0]
+        fake = self.generator(self._noise(count), training=True)
+        with tf.GradientTape() as tape:
+            on_real = self.discriminator(real, training=True)
+            on_fake = self.discriminator(fake, training=True)
+            discriminator_loss = _cross_entropy(on_real, 1.0) + _cross_entropy(on_fake, 0.0)
+        _step(tape, discriminator_loss, self.discriminator, self.discriminator_optimizer)
+        noise = self._noise(count)
+        with tf.GradientTape() as tape:
+            fooled = self.discriminator(self.generator(noise, training=True), training=True)
+            generator_loss = _cross_entropy(fooled, 1.0)
+        _step(tape, generator_loss, self.generator, self.optimizer)
+        return (discriminator_loss, generator_loss), (on_real, on_fake)
 
     def _noise(self, count):
         return keras.random.normal((count, self.latent), seed=self.noise_source)

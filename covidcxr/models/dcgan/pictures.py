@@ -80,6 +80,7 @@ def gan_batches(files, size, batch_size, seed, *, channels=3, first_epoch=0, **r
     import tensorflow as tf
 
     from covidcxr.data.batches import Batches
+    from covidcxr.data.pipelines import steady
 
     _check(len(files), batch_size, seed, channels)
     images = files if isinstance(files, np.ndarray) else small_images(files, size, **reading)
@@ -104,16 +105,7 @@ def gan_batches(files, size, batch_size, seed, *, channels=3, first_epoch=0, **r
 
     epochs = tf.data.Dataset.range(first_epoch, _ENDLESS)
     stream = epochs.flat_map(one_epoch).map(scaled).prefetch(2)
-    return Batches(stream.with_options(_untuned()), len(images) // batch_size)
-
-
-def _untuned():
-    """Return options without TensorFlow's tuner: nothing here is left to tune, and closing a stream waits for it."""
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
+    return Batches(steady(stream), len(images) // batch_size)
 
 
 def _check(count, batch_size, seed, channels):
