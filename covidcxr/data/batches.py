@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from covidcxr.data.augmentation import make_engine
 from covidcxr.data.decoded import CachedPreprocessing
+from covidcxr.data.memory import Buffers
 from covidcxr.data.pipelines import steady
 from covidcxr.data.standardizing import Standardizer
 from covidcxr.data.streams import Batches, Calls, Shard, clear_errors
@@ -210,6 +211,7 @@ class _Reader:
         self._standardizer = Standardizer(preprocessing)
         self._seeds = seeds
         self._pool = ThreadPoolExecutor(workers)
+        self._buffers = Buffers()
         self._engine = None
         if augmentation is not None:
             augmentation.check(preprocessing)
@@ -218,18 +220,16 @@ class _Reader:
 
     def load(self, epoch, indices):
         """Return tensors of a whole batch: one Python call an image would take longer than its transform."""
-        shape = (None, *self._preprocessing.size, self._standardizer.channels)
-        images = self.calls.numpy_function(self._read, [epoch, indices], shape, np.float32)
-        # TensorFlow copies channels in threads of its own, which no other Python code waits for.
-        repeats = self._standardizer.repeats
-        return tf.repeat(images, repeats, axis=-1) if repeats > 1 else images
+        shape = (None, *self._preprocessing.size, self._preprocessing.channels)
+        return self.calls.numpy_function(self._read, [epoch, indices], shape, np.float32)
 
     def _read(self, epoch, indices):
         images = self._greys([self.files[index] for index in indices])
         if self._engine:
             # One channel is transformed for all: the result is the same, and costs a third.
-            images = self._engine.apply_batch(images, [self._parameters(epoch, index) for index in indices])
-        return self._standardizer(images)
+            images = self._engine.each(images, [self._parameters(epoch, index) for index in indices])
+        shape = (len(indices), *self._preprocessing.size, self._preprocessing.channels)
+        return self._standardizer(images, self._buffers.take(shape))
 
     def _greys(self, files):
         loader = self._preprocessing

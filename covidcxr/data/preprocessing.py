@@ -115,7 +115,7 @@ class Preprocessing:
         # Repeating once copies slowly.
         return grey if self.channels == 1 else np.repeat(grey, self.channels, axis=-1)
 
-    def standardize(self, images):
+    def standardize(self, images, out=None):
         """Apply `mode`, `rescale` and the centrings, in the order and with the epsilon of Keras.
 
         The same arithmetic as `ImageDataGenerator.standardize` of each image alone, as its iterators call it.
@@ -124,6 +124,8 @@ class Preprocessing:
         ----------
         images : array-like, shape (height, width, channels) or (n, height, width, channels)
             Grey levels 0 to 255. Not changed.
+        out : numpy.ndarray of float32, same shape, optional
+            Takes the result; may be `images`, which then are changed.
 
         Returns
         -------
@@ -134,7 +136,11 @@ class Preprocessing:
         DataError
             If the shape does not end with `channels` or has another number of axes.
         """
-        x = np.array(images, dtype=np.float32)
+        if out is None:
+            x = np.array(images, dtype=np.float32)
+        else:
+            x = out
+            np.copyto(x, images)
         if x.ndim not in (3, 4) or x.shape[-1] != self.channels:
             raise DataError(
                 f"images of shape {x.shape} cannot be standardized; "
@@ -151,7 +157,10 @@ class Preprocessing:
             x -= np.asarray(self.featurewise_mean, dtype=np.float32)
         if self.featurewise_std is not None:
             x /= np.asarray(self.featurewise_std, dtype=np.float32) + np.float32(_EPSILON)
-        return x
+        if out is None or x is out:
+            return x
+        np.copyto(out, x)
+        return out
 
     def __call__(self, path):
         """Return one file as the network is fed it: float32, shape (height, width, channels)."""

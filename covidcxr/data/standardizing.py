@@ -2,59 +2,62 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
+
+from covidcxr.data.memory import Scratch
 
 # Statistics of an image's own are sums over its channels, whose rounding one channel alone would not repeat.
 _OF_ONE_CHANNEL = ("none", "tf")
+_STATISTICS = ("featurewise_mean", "featurewise_std")
+_SCRATCH = Scratch()
 
 
 class Standardizer:
-    """From grey images to a network's input, but for the last step: each channel is to be repeated.
+    """From grey images to a network's input.
 
     Parameters
     ----------
     preprocessing : Preprocessing
-
-    Attributes
-    ----------
-    channels : int
-        Of the result.
-    repeats : int
-        How often each is to be repeated; ``channels * repeats`` are the preprocessing's.
     """
 
     def __init__(self, preprocessing):
-        self._preprocessing, self.repeats = preprocessing, 1
-        if preprocessing.channels > 1 and _alike(preprocessing):
+        self._shape = (*preprocessing.size, preprocessing.channels)
+        self._preprocessing = preprocessing
+        self._repeats = preprocessing.channels > 1 and _alike(preprocessing)
+        if self._repeats:
             statistics = {name: _first(getattr(preprocessing, name)) for name in _STATISTICS}
             self._preprocessing = replace(preprocessing, channels=1, **statistics)
-            self.repeats = preprocessing.channels
-        self.channels = self._preprocessing.channels
 
-    def __call__(self, greys):
+    def __call__(self, greys, out=None):
         """Standardise.
 
         Parameters
         ----------
-        greys : numpy.ndarray, shape (n, height, width)
-            Grey levels 0 to 255.
+        greys : iterable of numpy.ndarray, shape (height, width)
+            Grey levels 0 to 255; a sequence, unless `out` is given.
+        out : numpy.ndarray of float32, shape (n, height, width, channels), optional
+            Contiguous; takes the result.
 
         Returns
         -------
         numpy.ndarray of float32, shape (n, height, width, channels)
-            Repeated, bit for bit ``preprocessing.standardize(preprocessing.expand(greys))``.
+            Bit for bit ``preprocessing.standardize(preprocessing.expand(greys))``.
         """
-        result = np.empty((*greys.shape, self.channels), np.float32)
+        if out is None:
+            out = np.empty((len(greys), *self._shape), np.float32)
         # One after another: an image stays in the processor's cache between the steps.
-        for image, grey in zip(result, greys, strict=True):
-            image[...] = self._preprocessing.standardize(self._expanded(grey))
-        return result
+        for image, grey in zip(out, greys, strict=True):
+            self._one(grey, image)
+        return out
 
-    def _expanded(self, grey):
-        return grey[..., np.newaxis] if self.channels == 1 else self._preprocessing.expand(grey)
-
-
-_STATISTICS = ("featurewise_mean", "featurewise_std")
+    def _one(self, grey, image):
+        if self._repeats:
+            one = _SCRATCH.take("one", (*grey.shape, 1))
+            self._preprocessing.standardize(grey[..., np.newaxis], one)
+            cv2.cvtColor(one, cv2.COLOR_GRAY2BGR, image)
+        else:
+            self._preprocessing.standardize(self._preprocessing.expand(grey), image)
 
 
 def _alike(preprocessing):

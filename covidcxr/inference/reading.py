@@ -3,8 +3,6 @@
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 from covidcxr.data.standardizing import Standardizer
 from covidcxr.errors import ImageError
 
@@ -50,11 +48,7 @@ class Reader:
                 if self._strict:
                     raise
                 faults.append((index, error))
-        return rows, self._batch(greys) if rows else None, faults
-
-    def _batch(self, greys):
-        values = self._standardize(np.stack(greys))
-        return np.broadcast_to(values, (*values.shape[:-1], self._loader.channels)).copy()
+        return rows, self._standardize(greys) if rows else None, faults
 
 
 def in_order(work, items, threads):

@@ -11,6 +11,7 @@ import numpy as np
 from covidcxr.bench import images
 from covidcxr.bench.measuring import race
 from covidcxr.data.augmentation import make_engine
+from covidcxr.data.memory import Buffers
 from covidcxr.data.standardizing import Standardizer
 from covidcxr.papers.rahimzadeh2020 import AUGMENTATION
 
@@ -138,11 +139,12 @@ def fast_batches(greys, seed):
     size = greys.shape[1:]
     engine = make_engine("fast", AUGMENTATION, (*size, 1))
     standardize = Standardizer(AUGMENTATION.preprocessing(size))
+    buffers = Buffers()
 
     def batch(number):
         some = greys[number * BATCH : (number + 1) * BATCH]
         draws = [engine.draw(seed + number * BATCH + place) for place in range(len(some))]
-        return _expand(standardize(engine.apply_batch(some, draws)))
+        return standardize(engine.each(some, draws), buffers.take((len(some), *size, 3)))
 
     return batch
 
@@ -205,17 +207,11 @@ def albumentations_batches(greys, seed):
     flips = [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
     transform = albumentations.Compose([affine, *flips], seed=seed)
     standardize = Standardizer(AUGMENTATION.preprocessing(greys.shape[1:]))
+    buffers = Buffers()
 
     def batch(number):
         some = greys[number * BATCH : (number + 1) * BATCH]
-        return _expand(standardize(np.stack([transform(image=grey)["image"] for grey in some])))
+        moved = (transform(image=grey)["image"] for grey in some)
+        return standardize(moved, buffers.take((*some.shape, 3)))
 
     return batch
-
-
-def _expand(images_of_one_channel):
-    """Give images, float32 (n, height, width, 1), three equal channels."""
-    result = np.empty((*images_of_one_channel.shape[:3], 3), np.float32)
-    for image, one in zip(result, images_of_one_channel, strict=True):
-        cv2.cvtColor(one, cv2.COLOR_GRAY2BGR, dst=image)
-    return result

@@ -68,7 +68,7 @@ def _shift(random, amount, length):
     if not amount:
         return 0
     if isinstance(amount, float):
-        pixels = random.uniform(-amount, amount)
+        pixels, largest = random.uniform(-amount, amount), amount
     else:
-        pixels = random.choice(amount) * random.choice([-1, 1])
-    return pixels * length if np.max(amount) < 1 else pixels
+        pixels, largest = random.choice(amount) * random.choice([-1, 1]), np.max(amount)
+    return pixels * length if largest < 1 else pixels

@@ -42,6 +42,22 @@ class Engine(Protocol):
         numpy.ndarray, float32, (height, width, channels)
         """
 
+    def each(self, greys, parameters):
+        """Transform grey images one after another, for whoever needs each but for a moment.
+
+        Parameters
+        ----------
+        greys : sequence of numpy.ndarray, uint8 or float32, (height, width)
+            Grey values 0-255. Left as they are.
+        parameters : sequence of dict
+            One of :meth:`draw` for each image.
+
+        Yields
+        ------
+        numpy.ndarray, float32, (height, width)
+            What :meth:`apply` gives for the image as one channel. The next image may overwrite it.
+        """
+
     def apply_batch(self, greys, parameters, threads=1):
         """Transform grey images, each by its own parameters.
 
@@ -88,11 +104,16 @@ class KerasEngine:
         """Transform one image: see :meth:`Engine.apply`."""
         return np.ascontiguousarray(self._generator.apply_transform(image, parameters), dtype=np.float32)
 
+    def each(self, greys, parameters):
+        """Transform grey images one after another: see :meth:`Engine.each`."""
+        for grey, drawn in zip(greys, parameters, strict=True):
+            yield self.apply(grey.astype(np.float32)[..., np.newaxis], drawn)[..., 0]
+
     def apply_batch(self, greys, parameters, threads=1):
         """Transform grey images one by one, whatever `threads` is: see :meth:`Engine.apply_batch`."""
         result = np.empty(greys.shape, np.float32)
-        for image, grey, each in zip(result, greys, parameters, strict=True):
-            image[...] = self.apply(grey.astype(np.float32)[..., np.newaxis], each)[..., 0]
+        for image, moved in zip(result, self.each(greys, parameters), strict=True):
+            image[...] = moved
         return result
 
 

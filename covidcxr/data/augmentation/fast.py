@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from covidcxr.data.augmentation.drawing import draw_parameters
+from covidcxr.data.memory import Scratch
 from covidcxr.errors import OptionError
 
 _BORDERS = {
@@ -18,6 +19,8 @@ _BORDERS = {
 _BILINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 # OpenCV reads outside an image pixel by pixel: a wider copy pays until it is about this many times as large.
 _WIDEST = 3
+_STILL = np.eye(2, 3).tolist()
+_SCRATCH = Scratch()
 _RAMP = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
 
 
@@ -49,9 +52,18 @@ class FastEngine:
 
     def apply(self, image, parameters):
         """Transform one image: see :meth:`Engine.apply`."""
-        planes = np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=np.float32)
-        moved = np.stack([self._move(plane, parameters) for plane in planes], axis=-1)
-        return _change_levels(moved, parameters)
+        planes = np.moveaxis(image, -1, 0)
+        moved = np.empty(planes.shape, np.float32)
+        for plane, result in zip(planes, moved, strict=True):
+            self._move(plane, parameters, result)
+        return _change_levels(np.stack(moved, axis=-1), parameters)
+
+    def each(self, greys, parameters):
+        """Transform grey images one after another: see :meth:`Engine.each`."""
+        for grey, drawn in zip(greys, parameters, strict=True):
+            moved = _SCRATCH.take("moved", grey.shape)
+            self._move(grey, drawn, moved)
+            yield _change_levels(moved, drawn)
 
     def apply_batch(self, greys, parameters, threads=1):
         """Transform grey images: see :meth:`Engine.apply_batch`."""
@@ -62,8 +74,8 @@ class FastEngine:
 
         def work(first):
             for number in range(first, len(greys), threads):
-                moved = self._move(greys[number].astype(np.float32), parameters[number])
-                result[number] = _change_levels(moved, parameters[number])
+                self._move(greys[number], parameters[number], result[number])
+                result[number] = _change_levels(result[number], parameters[number])
 
         if threads == 1:
             work(0)
@@ -72,19 +84,22 @@ class FastEngine:
                 list(pool.map(work, range(threads)))
         return result
 
-    def _move(self, plane, parameters):
-        """Return one float32 plane warped and flipped, as a new array."""
-        matrix = _matrix(parameters, plane.shape)
-        if np.array_equal(matrix, np.eye(2, 3)):
-            return plane[_flips(parameters)].copy()
-        mode = self._augmentation.fill_mode
+    def _move(self, grey, parameters, moved):
+        """Write one plane, warped and flipped, into `moved`, float32 and contiguous."""
+        matrix = _matrix(parameters, grey.shape)
+        if matrix.tolist() == _STILL:
+            moved[...] = grey[_flips(parameters)]
+            return
+        # A copy of the thread's own: reading here and there in memory that is not in the cache takes twice as long.
+        plane = _SCRATCH.take("plane", grey.shape)
+        plane[...] = grey
+        mode, cval = self._augmentation.fill_mode, self._augmentation.cval
         if mode == "wrap":
-            return _wrap(plane, matrix, _flips(parameters))
-        border = _BORDERS[mode]
-        moved = _warp(plane, _flipped(matrix, parameters, plane.shape), border, self._augmentation.cval)
+            _wrap(plane, matrix, _flips(parameters), moved)
+            return
+        _warp(plane, _flipped(matrix, parameters, grey.shape), _BORDERS[mode], cval, moved)
         if mode == "constant":
-            moved[_outside(matrix, plane.shape, _flips(parameters))] = self._augmentation.cval
-        return moved
+            moved[_outside(matrix, grey.shape, _flips(parameters))] = cval
 
 
 def _matrix(parameters, shape):
@@ -122,13 +137,12 @@ def _flipped(matrix, parameters, shape):
     return matrix
 
 
-def _warp(plane, matrix, border, cval):
+def _warp(plane, matrix, border, cval, moved):
     height, width = plane.shape
     if border != cv2.BORDER_CONSTANT:
         plane, matrix = _widened(plane, matrix, border)
-    return cv2.warpAffine(
-        plane, matrix, (width, height), flags=_BILINEAR, borderMode=border, borderValue=cval
-    )
+    size = (width, height)
+    cv2.warpAffine(plane, matrix, size, moved, flags=_BILINEAR, borderMode=border, borderValue=cval)
 
 
 def _widened(plane, matrix, border):
@@ -141,11 +155,12 @@ def _widened(plane, matrix, border):
         highest = start + max(ends[0], 0) + max(ends[1], 0)
         margins += [max(0, 1 - math.floor(lowest)), max(0, math.floor(highest) + 3 - length)]
     left, right, top, bottom = margins
-    if (left + width + right) * (top + height + bottom) > _WIDEST * plane.size:
+    wide = (top + height + bottom, left + width + right)
+    if math.prod(wide) > _WIDEST * plane.size:
         return plane, matrix
     matrix = matrix.copy()
     matrix[:, 2] += left, top
-    return cv2.copyMakeBorder(plane, top, bottom, left, right, border), matrix
+    return cv2.copyMakeBorder(plane, top, bottom, left, right, border, _SCRATCH.take("wide", wide)), matrix
 
 
 def _positions(matrix, shape, flips):
@@ -161,7 +176,7 @@ def _outside(matrix, shape, flips):
     return (x < 0) | (x > shape[1] - 1) | (y < 0) | (y > shape[0] - 1)
 
 
-def _wrap(plane, matrix, flips):
+def _wrap(plane, matrix, flips, moved):
     """Repeat the plane as SciPy does: with a period of one pixel less than its length, so that it jumps."""
     maps = []
     for place, length in zip(_positions(matrix, plane.shape, flips), plane.shape[::-1], strict=True):
@@ -169,7 +184,7 @@ def _wrap(plane, matrix, flips):
         place = np.where(place < 0, place + period * (np.trunc(-place / period) + 1), place)
         place = np.where(place > period, place - period * np.trunc(place / period), place)
         maps.append(place.astype(np.float32))
-    return cv2.remap(plane, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cv2.remap(plane, *maps, cv2.INTER_LINEAR, moved, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _change_levels(image, parameters):
