@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from covidcxr.data.greyscale import GreyReading, check_flags, from_mapping
-from covidcxr.data.images import DEFAULT_READING, check_target, read_grey, resize
+from covidcxr.data.images import DEFAULT_READING, check_target, read_resized
 from covidcxr.errors import DataError, OptionError
 
 # keras.applications.imagenet_utils.preprocess_input: ImageNet's means and deviations, of RGB in 0..1 for
@@ -97,7 +97,7 @@ class Preprocessing:
         ImageError
             As :func:`covidcxr.data.images.read_grey`.
         """
-        return resize(read_grey(path, self.reading), self.size, self.interpolation)
+        return read_resized(path, self.size, self.interpolation, self.reading)
 
     def expand(self, grey):
         """Repeat grey images over the channels.

@@ -38,6 +38,7 @@ from covidcxr.data.images import (
     image_size,
     list_images,
     read_grey,
+    read_resized,
     resize,
 )
 from covidcxr.errors import DataError, ImageError, ModelError, OptionError
@@ -130,6 +131,39 @@ def test_grey_files_are_read_as_pillow_reads_them(saved, name):
     np.testing.assert_array_equal(grey, np.asarray(Image.open(path)))
     assert grey.dtype == np.uint8
     assert image_size(path) == grey.shape == (40, 60)
+
+
+QUARTER_TURN = Image.Exif()
+QUARTER_TURN[0x0112] = 6
+PICTURES = {
+    "grey.png": (Image.fromarray(GREY), {}),
+    "grey.jpg": (Image.fromarray(GREY), {}),
+    "grey.bmp": (Image.fromarray(GREY), {}),
+    "grey.tif": (Image.fromarray(GREY), {}),
+    "turned.jpg": (Image.fromarray(GREY), {"exif": QUARTER_TURN}),
+    "clear.png": (Image.fromarray(GREY), {"transparency": 90}),
+    "alpha.png": (
+        Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(GREY.T.reshape(GREY.shape))]),
+        {},
+    ),
+    "colour.png": (Image.fromarray(np.stack([GREY, GREY // 2, 255 - GREY], axis=-1)), {}),
+    "palette.png": (Image.fromarray(GREY).quantize(8), {}),
+    "bits.png": (Image.fromarray(GREY > 128), {}),
+    "deep.png": (Image.fromarray(GREY.astype(np.uint16) * 200), {}),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("reading", [GreyReading(), STRETCHED], ids=["full", "stretched"])
+def test_reading_at_a_size_gives_what_reading_and_resizing_give(saved, name, reading):
+    image, options = PICTURES[name]
+    path = saved(image, name, **options)
+    grey = read_grey(path, reading)
+    for interpolation in INTERPOLATIONS:
+        for size in ((17, 13), (55, 40), grey.shape):
+            found = read_resized(path, size, interpolation, reading)
+            np.testing.assert_array_equal(found, resize(grey, size, interpolation))
+            assert found.flags.writeable
 
 
 def test_rgb_and_palette_become_keras_grey(saved):
