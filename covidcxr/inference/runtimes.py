@@ -14,8 +14,10 @@ from covidcxr.errors import ModelError, OptionError
 
 RUNTIMES = ("keras", "onnxruntime", "openvino")
 PRECISIONS = ("float32", "bfloat16")
-# Fewer images than this are predicted sooner by Keras itself than a frozen graph is built.
-FREEZE_FROM = 512
+# Building a frozen graph takes longer the more parameters there are, and repays over the images: measured from
+# the first call on, from some 30 images for 2 million parameters (MobileNetV2) and 2500 for 24 million (ResNet50V2).
+_PARAMETERS_AN_IMAGE = 10_000
+_BATCH = 32
 # How far a probability may move for bfloat16 to be taken as safe.
 TOLERANCE = 1e-2
 
@@ -31,7 +33,7 @@ class Forward:
     run : callable
         float32 (n, height, width, channels) to (n, classes), as numpy.ndarray; may be called by several threads.
     batch_size : int
-        Images a call that were measured to be fastest.
+        Images a call where none is asked for: as many as keep several calls at once in the processor's cache.
     """
 
     run: Callable
@@ -118,9 +120,9 @@ def _keras(model, count, precision):
         if precision != "float32":
             raise OptionError(f"precision {precision} needs Keras' TensorFlow backend, or runtime openvino")
         return _plain(model)
-    if precision == "float32" and (count < FREEZE_FROM or _has_gpu()):
+    if precision == "float32" and (not repays(model, count) or _has_gpu()):
         return _plain(model)
-    from covidcxr.inference.frozen import frozen
+    from covidcxr.models.frozen_graph import frozen
 
     try:
         return Forward(frozen(model, precision), batch_size=8 if precision == "float32" else 16)
@@ -130,6 +132,11 @@ def _keras(model, count, precision):
         return _plain(model)
 
 
+def repays(model, count):
+    """Tell whether building a frozen graph takes less time than it saves on so many images."""
+    return count > _BATCH and count * _PARAMETERS_AN_IMAGE >= model.count_params()
+
+
 def _plain(model):
     lock = threading.Lock()
 
@@ -137,7 +144,7 @@ def _plain(model):
         with lock:
             return np.asarray(model.predict_on_batch(images))
 
-    return Forward(run, batch_size=32)
+    return Forward(run, batch_size=_BATCH)
 
 
 def _has_gpu():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+import types
 
 import keras
 import numpy as np
@@ -12,10 +13,10 @@ from covidcxr import inference
 from covidcxr.data.preprocessing import Preprocessing
 from covidcxr.errors import ImageError, ModelError, OptionError
 from covidcxr.inference import runtimes
-from covidcxr.inference.frozen import frozen
 from covidcxr.inference.reading import in_order
 from covidcxr.models import backbones, concatenated, squeezenet
 from covidcxr.models.files import ModelInfo, attach_info
+from covidcxr.models.frozen_graph import frozen
 from covidcxr.models.heads import HeadSpec, classifier
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="freezes TensorFlow graphs")
@@ -98,8 +99,8 @@ def test_a_frozen_graph_folds_and_predicts_the_same(model):
 
 
 def test_normalisations_after_convolutions_are_folded_and_others_kept(model):
-    from covidcxr.inference.folding import fold
-    from covidcxr.inference.frozen import _without_variables, traced
+    from covidcxr.models.folding import fold
+    from covidcxr.models.frozen_graph import _without_variables, traced
 
     function = traced(model)
     before = _without_variables(function, model.name)
@@ -152,7 +153,7 @@ def test_squeezenet_predicts_the_same_when_frozen(shared):
 @pytest.mark.parametrize("few", [True, False], ids=["keras", "frozen"])
 @pytest.mark.parametrize("batch_size", [None, 4, 64])
 def test_files_in_any_batch_give_keras_probabilities(few, batch_size, model, files, monkeypatch):
-    monkeypatch.setattr(runtimes, "FREEZE_FROM", 10**6 if few else 1)
+    monkeypatch.setattr(runtimes, "repays", lambda *_: not few)
     done = []
     result = inference.predict_files(model, files, batch_size, progress=done.append)
     np.testing.assert_allclose(result, expected(model, files), atol=1e-5)
@@ -219,6 +220,13 @@ def test_choices_that_do_not_exist_are_refused(model, files, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"^openvino not installed: pip install 'covidcxr\[runtimes\]'"):
         inference.predict(model, files, runtime="openvino")
+
+
+def test_a_graph_is_built_for_many_images_and_sooner_for_a_small_network():
+    small, large = (types.SimpleNamespace(count_params=lambda n=n: n) for n in (2_000_000, 24_000_000))
+    assert [runtimes.repays(small, count) for count in (1, 100, 500)] == [False, False, True]
+    assert [runtimes.repays(large, count) for count in (500, 3000)] == [False, True]
+    assert not runtimes.repays(types.SimpleNamespace(count_params=lambda: 10), 20)
 
 
 def test_a_bounded_number_of_results_is_under_way():
