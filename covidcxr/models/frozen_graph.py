@@ -1,7 +1,7 @@
 """A network as a frozen graph of TensorFlow: no variables, batch normalisation folded, one fused step a layer."""
 
 from covidcxr.errors import ModelError
-from covidcxr.inference.folding import fold, write_constant
+from covidcxr.models.folding import fold, write_constant
 
 
 def frozen(model, precision="float32"):
@@ -26,6 +26,29 @@ def frozen(model, precision="float32"):
     ModelError
         If the network does more with its variables than read them.
     """
+    run = frozen_outputs(model, precision)
+    return lambda images: run(images)[0]
+
+
+def frozen_outputs(model, precision="float32"):
+    """Turn a network of one input and any number of outputs into a frozen graph.
+
+    Parameters
+    ----------
+    model, precision
+        As for :func:`frozen`.
+
+    Returns
+    -------
+    callable
+        numpy.ndarray of float32, (n, height, width, channels), to a list of arrays (n, ...), one an output; safe
+        to call from several threads.
+
+    Raises
+    ------
+    ModelError
+        If the network does more with its variables than read them.
+    """
     import tensorflow as tf
 
     function = traced(model)
@@ -34,7 +57,7 @@ def frozen(model, precision="float32"):
         tf.import_graph_def(definition, name="")
     session = tf.compat.v1.Session(graph=graph, config=_config(precision))
     # Without variables the session owns nothing but threads, and ends with the callable.
-    return session.make_callable(function.outputs[0].name, [function.inputs[0].name])
+    return session.make_callable([output.name for output in function.outputs], [function.inputs[0].name])
 
 
 def traced(model):
@@ -48,12 +71,14 @@ def traced(model):
     Returns
     -------
     tensorflow.types.experimental.ConcreteFunction
-        float32 (n, height, width, channels) to (n, classes).
+        float32 (n, height, width, channels) to (n, classes), or to what other outputs the network has.
     """
     import tensorflow as tf
 
-    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
-    return tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
+    images = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name="images")
+    return tf.function(lambda images: tf.nest.flatten(model([images], training=False))).get_concrete_function(
+        images
+    )
 
 
 def _without_variables(function, name):
