@@ -169,7 +169,7 @@ def test_other_runtimes_agree_with_keras(runtime, model, files):
     np.testing.assert_allclose(result, expected(model, files), atol=1e-4)
 
 
-@pytest.mark.parametrize("runtime", ["keras", "openvino"])
+@pytest.mark.parametrize("runtime", ["keras", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_bfloat16_is_close_and_of_the_same_class(runtime, model, files):
     for package in runtimes._PACKAGES.get(runtime, ()):
         pytest.importorskip(package)
