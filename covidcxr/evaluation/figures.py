@@ -546,9 +546,20 @@ def save(figure, path):
         raise OptionError(f"{path}: figures are written as .png or .svg; choose one of these endings")
     endings = [path.suffix] if path.suffix else [".png", ".svg"]
     written = [path.with_suffix(ending) for ending in endings]
+    box = _lay_out(figure)
     for target in written:
         with whole_file(target) as temporary:
             metadata = {"Date": None} if target.suffix == ".svg" else None
-            # Equal aspect defeats the layout engine: "tight" keeps every label on the page.
-            figure.savefig(temporary, dpi=DOTS, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+            figure.savefig(temporary, dpi=DOTS, metadata=metadata, bbox_inches=box)
     return written
+
+
+def _lay_out(figure):
+    """Place everything once for all files, and return the part of the page that is to be kept, in inches.
+
+    Equal aspect defeats the layout engine: what is kept is measured, so that every label is on the page.
+    """
+    figure.set_dpi(DOTS)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure.get_tightbbox().padded(0.08)

@@ -83,6 +83,23 @@ class Banks:
     def __init__(self, room=None):
         self.room = _room() if room is None else room
         self._banks = {}
+        self._constants = None, None
+
+    def compiled(self, key, prefix, exact):
+        """Return :func:`compiled` of a prefix; a graph of constants is made once for all models of that key.
+
+        Parameters
+        ----------
+        key : hashable
+            Equal where layers and weights are.
+        prefix : keras.Model
+        exact : bool
+        """
+        if exact:
+            return compiled(prefix, exact)
+        if key != self._constants[0]:
+            self._constants = key, _frozen(prefix)
+        return _padded(self._constants[1] or _traced(prefix))
 
     def get(self, key, cut, draws, images, folder):
         """Return the bank of that key, made if need be; the longest unused ones make room for it.
@@ -110,6 +127,7 @@ class Banks:
         return self
 
     def __exit__(self, *_):
+        self._constants = None, None
         while self._banks:
             self._banks.popitem()[1].close()
 
@@ -127,22 +145,51 @@ def fits(size, room, folder):
     return size <= room or size + _SPARE_DISK <= shutil.disk_usage(folder).free
 
 
-def compiled(prefix):
+def compiled(prefix, exact=False):
     """Return a function of image batches, float32 (n, h, w, channels), to a tuple of feature arrays (n, ...).
 
     It pads them to :data:`BATCH`, of which there must not be more.
+
+    Parameters
+    ----------
+    prefix : keras.Model
+    exact : bool
+        Whether the features are to be Keras' own. Otherwise they are within 1e-5 of the greatest, and come sooner
+        from a graph of constants on a processor, if all are vectors: layers that train on feature maps would make
+        more of the difference.
     """
-    import tensorflow as tf
+    return _padded((not exact and _frozen(prefix)) or _traced(prefix))
 
-    run = tf.function(lambda images: prefix([images], training=False), autograph=False)
 
+def _padded(run):
     def features(images):
         lacking = BATCH - len(images)
         padded = np.concatenate([images, np.repeat(images[:1], lacking, axis=0)]) if lacking else images
-        outputs = tf.nest.flatten(run(tf.convert_to_tensor(padded)))
-        return tuple(output.numpy()[: len(images)] for output in outputs)
+        return tuple(output[: len(images)] for output in run(padded))
 
     return features
+
+
+def _frozen(prefix):
+    """Return the prefix as a frozen graph of constants, or None where it is to be Keras'."""
+    import tensorflow as tf
+
+    from covidcxr.models.frozen_graph import frozen_outputs
+
+    pooled = all(len(tensor.shape) == 2 for tensor in prefix.outputs)
+    if not pooled or len(prefix.inputs) != 1 or tf.config.list_physical_devices("GPU"):
+        return None
+    try:
+        return frozen_outputs(prefix)
+    except ModelError:
+        return None
+
+
+def _traced(prefix):
+    import tensorflow as tf
+
+    run = tf.function(lambda images: prefix([images], training=False), autograph=False)
+    return lambda images: [output.numpy() for output in tf.nest.flatten(run(tf.convert_to_tensor(images)))]
 
 
 def _room():

@@ -208,6 +208,43 @@ def test_features_do_not_hang_on_what_else_is_in_the_batch():
         np.testing.assert_array_equal(one, other[order])
 
 
+def pooled(scale=1):
+    """A frozen convolution whose normalisation folds into it, and a head that trains on its means."""
+    keras.utils.set_random_seed(4)
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    norm = layers.BatchNormalization()
+    x = layers.Activation("relu")(norm(layers.Conv2D(16, 3, use_bias=False)(inputs)))
+    vector = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(vector))
+    norm.set_weights([scale * np.linspace(low, high, 16) for low, high in ((1, 2), (-1, 1), (0, 1), (1, 3))])
+    freeze_layers(model, 4)
+    return model
+
+
+def close_to_keras(found, prefix, images):
+    wanted = np.asarray(prefix.predict([images], verbose=0))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * wanted.max())
+
+
+def test_pooled_features_of_a_graph_of_constants_are_those_of_keras():
+    prefix = cut(pooled(), 0).prefix
+    assert [len(output.shape) for output in prefix.outputs] == [2]
+    images = RANDOM.normal(size=(7, 8, 8, 3)).astype("float32")
+    close_to_keras(bank.compiled(prefix)(images)[0], prefix, images)
+
+
+def test_a_graph_of_constants_serves_its_own_key_only():
+    images = RANDOM.normal(size=(3, 8, 8, 3)).astype("float32")
+    one, other = (cut(pooled(scale), 0).prefix for scale in (1, 2))
+    with bank.Banks() as banks:
+        first = banks.compiled("a", one, False)(images)[0]
+        np.testing.assert_array_equal(banks.compiled("a", one, False)(images)[0], first)
+        second = banks.compiled("b", other, False)(images)[0]
+    close_to_keras(second, other, images)
+    assert np.abs(second - first).max() > 1e-3
+
+
 def test_banks_are_shared_by_key_and_make_room(tmp_path):
     parts = cut(branched(), 0)
     size = bank.needed(parts, 20)

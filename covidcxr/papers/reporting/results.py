@@ -142,7 +142,7 @@ def _figures(plan, records, history, scores, folder):
     )
     figures.reliability(headline, place / "reliability")
     shown = scores.batch or headline
-    _grid(plan, records, shown, place / "predictions")
+    _grid(plan, records, shown, place / "predictions.png")
     split = {"val": "validation", "test": "test"}[plan.protocol.headline]
     captions = {
         "learning_curves": "Accuracy and loss by epoch, training and validation.",

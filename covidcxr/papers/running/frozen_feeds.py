@@ -25,10 +25,13 @@ class Frozen:
     cut : covidcxr.models.cutting.Cut
     draws : int
         Transforms of an image; epoch e has draw ``e % draws``.
+    exact : bool
+        Whether the run is the stock one, whose weights a rounding of the features would move.
     """
 
     cut: object
     draws: int
+    exact: bool
 
     @property
     def note(self):
@@ -62,9 +65,10 @@ def choose(plan, model):
     if parts is None:
         return None
     if not plan.recipe.augmentation.is_random:
-        return Frozen(parts, 1)
+        return Frozen(parts, 1, True)
     wanted = {ALL: epochs, AUTO: DEFAULT_DRAWS}
-    return Frozen(parts, min(epochs, wanted.get(plan.options.draws) or int(plan.options.draws)))
+    draws = min(epochs, wanted.get(plan.options.draws) or int(plan.options.draws))
+    return Frozen(parts, draws, draws == epochs)
 
 
 def feeds(plan, records, loader, model, frozen, banks, folder):
@@ -167,10 +171,12 @@ class _Source:
 
     def _fill(self, bank, images, draw, stream, augmented):
         from covidcxr.data.batches import clear_errors
-        from covidcxr.training.bank import BATCH, compiled
+        from covidcxr.training.bank import BATCH
 
         if self._prefix is None:
-            self._prefix = compiled(self._frozen.cut.prefix)
+            self._prefix = self._banks.compiled(
+                self._shared_key(), self._frozen.cut.prefix, self._frozen.exact
+            )
         places = feeding.places(images, self._records)
         batches = feeding.one_pass(
             self._plan,
@@ -193,6 +199,7 @@ class _Source:
             plan = self._plan
             words = (
                 plan.seed,
+                self._frozen.exact,
                 plan.options.engine,
                 plan.recipe.augmentation.to_dict(),
                 self._loader.to_dict(),
