@@ -229,7 +229,7 @@ class _Reader:
             # One channel is transformed for all: the result is the same, and costs a third.
             images = self._engine.each(images, [self._parameters(epoch, index) for index in indices])
         shape = (len(indices), *self._preprocessing.size, self._preprocessing.channels)
-        return self._standardizer(images, self._buffers.take(shape))
+        return self._standardizer(images, self._buffers.take(shape), overwrite=bool(self._engine))
 
     def _greys(self, files):
         loader = self._preprocessing

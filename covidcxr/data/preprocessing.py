@@ -136,16 +136,17 @@ class Preprocessing:
         DataError
             If the shape does not end with `channels` or has another number of axes.
         """
-        if out is None:
-            x = np.array(images, dtype=np.float32)
-        else:
-            x = out
-            np.copyto(x, images)
+        x = _copied(images, out)
         if x.ndim not in (3, 4) or x.shape[-1] != self.channels:
             raise DataError(
                 f"images of shape {x.shape} cannot be standardized; "
                 f"give (height, width, {self.channels}) or a batch of such images"
             )
+        x = self._standardized(x)
+        return x if out is None else _copied(x, out)
+
+    def _standardized(self, x):
+        """Standardise float32 images in place, as far as their mode can."""
         x = _MODES[self.mode](x)
         if self.rescale is not None:
             x *= np.float32(self.rescale)
@@ -157,10 +158,7 @@ class Preprocessing:
             x -= np.asarray(self.featurewise_mean, dtype=np.float32)
         if self.featurewise_std is not None:
             x /= np.asarray(self.featurewise_std, dtype=np.float32) + np.float32(_EPSILON)
-        if out is None or x is out:
-            return x
-        np.copyto(out, x)
-        return out
+        return x
 
     def __call__(self, path):
         """Return one file as the network is fed it: float32, shape (height, width, channels)."""
@@ -224,6 +222,15 @@ def _each(statistic, x):
     if x.ndim == 3:
         return statistic(x, keepdims=True)
     return np.array([statistic(image) for image in x], dtype=np.float32).reshape(-1, 1, 1, 1)
+
+
+def _copied(images, out):
+    """Return images as float32 of the caller's own: in `out`, where there is one."""
+    if out is None:
+        return np.array(images, dtype=np.float32)
+    if images is not out:
+        np.copyto(out, images)
+    return out
 
 
 def _tf(x):

@@ -29,7 +29,7 @@ class Standardizer:
             statistics = {name: _first(getattr(preprocessing, name)) for name in _STATISTICS}
             self._preprocessing = replace(preprocessing, channels=1, **statistics)
 
-    def __call__(self, greys, out=None):
+    def __call__(self, greys, out=None, *, overwrite=False):
         """Standardise.
 
         Parameters
@@ -38,6 +38,8 @@ class Standardizer:
             Grey levels 0 to 255; a sequence, unless `out` is given.
         out : numpy.ndarray of float32, shape (n, height, width, channels), optional
             Contiguous; takes the result.
+        overwrite : bool
+            Whether `greys`, then float32, may lose their values: saves a copy.
 
         Returns
         -------
@@ -48,13 +50,14 @@ class Standardizer:
             out = np.empty((len(greys), *self._shape), np.float32)
         # One after another: an image stays in the processor's cache between the steps.
         for image, grey in zip(out, greys, strict=True):
-            self._one(grey, image)
+            self._one(grey, image, overwrite)
         return out
 
-    def _one(self, grey, image):
+    def _one(self, grey, image, overwrite):
         if self._repeats:
-            one = _SCRATCH.take("one", (*grey.shape, 1))
-            self._preprocessing.standardize(grey[..., np.newaxis], one)
+            grey = grey[..., np.newaxis]
+            one = grey if overwrite else _SCRATCH.take("one", grey.shape)
+            self._preprocessing.standardize(grey, one)
             cv2.cvtColor(one, cv2.COLOR_GRAY2BGR, image)
         else:
             self._preprocessing.standardize(self._preprocessing.expand(grey), image)

@@ -33,7 +33,7 @@ def draw_parameters(augmentation, shape, seed):
     ty = _shift(random, augmentation.width_shift_range, shape[1])
     shear = _symmetric(random, augmentation.shear_range)
     bounds = augmentation.zoom_bounds
-    zx, zy = (1, 1) if bounds == (1, 1) else random.uniform(*bounds, 2)
+    zx, zy = (1, 1) if bounds == (1, 1) else (random.uniform(*bounds), random.uniform(*bounds))
     # Both are drawn even where a flip is off.
     chances = random.random_sample(), random.random_sample()
     shift = augmentation.channel_shift_range

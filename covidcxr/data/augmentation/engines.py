@@ -55,7 +55,8 @@ class Engine(Protocol):
         Yields
         ------
         numpy.ndarray, float32, (height, width)
-            What :meth:`apply` gives for the image as one channel. The next image may overwrite it.
+            What :meth:`apply` gives for the image as one channel. The next image may overwrite it,
+            and so may the caller.
         """
 
     def apply_batch(self, greys, parameters, threads=1):
