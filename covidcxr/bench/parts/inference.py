@@ -1,12 +1,14 @@
 """Predicting a folder of radiographs, against the loops that people write and against OpenVINO's best."""
 
 import importlib.util
+import statistics
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from covidcxr.bench.images import greys, radiographs
-from covidcxr.bench.measuring import race
+from covidcxr.bench.measuring import Fact, race, timed
 from covidcxr.data.preprocessing import Preprocessing
 
 KEY = "inference"
@@ -18,6 +20,12 @@ _CLASSES = 2
 # What the loop of single images and large networks are timed on.
 _FEW, _FEW_QUICK = 24, 8
 _BATCH = 32
+_ALONE_AND_WHOLE = ("forward", "predict")
+_AGAINST_OPENVINO_QUICK = {
+    ("keras", "float32"): _ALONE_AND_WHOLE,
+    ("openvino", "float32"): ("predict",),
+    ("keras", "bfloat16"): ("forward",),
+}
 
 
 def measure(bench):
@@ -29,7 +37,7 @@ def measure(bench):
 
     Returns
     -------
-    list of covidcxr.bench.measuring.Race
+    list of covidcxr.bench.measuring.Race and covidcxr.bench.measuring.Fact
     """
     import keras
 
@@ -72,44 +80,66 @@ def _vary_normalisations(model):
 def _end_to_end(bench, name, model, loader):
     count = _share(bench, name, _IMAGES, _IMAGES_QUICK)
     few = min(count, _share(bench, name, _FEW, _FEW_QUICK))
+    forward = _forward(model, "keras")
     results = []
-    for kind in ("png", "jpg"):
+    for kind in ("png",) if bench.quick else ("png", "jpg"):
         files = radiographs(bench, count, _FILE_SIDE, kind, folders=_CLASSES)
-        common = {"unit": "images", "repeats": bench.repeats}
-        ours = ("covidcxr predict, defaults", _ours(model, loader, files))
+        ours = ("covidcxr predict, defaults", _ours(model, loader, files, forward))
         what = f"{name} at {loader.size[0]}, a folder of {_FILE_SIDE} x {_FILE_SIDE} {kind.upper()}"
+        ceiling = _ceiling(bench, f"ceiling-{name}-{kind}", what, forward, loader, files)
+        common = {"ours": ours, "amount": count, "unit": "images", "repeats": bench.repeats}
+        bound = f"{ceiling.note} One after the other on the same cores: {ceiling.value:.0f} images/s."
         results += [
+            ceiling,
             race(
                 f"predict-loop-{name}-{kind}",
                 f"{what}, against one image at a time",
-                ours=ours,
                 peer=(
                     "cv2.imread, cv2.resize, model.predict of one image",
                     _loop(model, loader, files[:few]),
                 ),
-                amount=count,
                 peer_amount=few,
                 goal=10,
-                note=_LOOP_NOTE,
+                note=bound,
                 **common,
             ),
             race(
                 f"predict-directory-{name}-{kind}",
                 f"{what}, against stock Keras",
-                ours=ours,
                 peer=("model.predict of image_dataset_from_directory", _directory(model, loader, files)),
-                amount=count,
                 goal=2,
+                note=bound,
                 **common,
             ),
         ]
     return results
 
 
-_LOOP_NOTE = (
-    "The loop is bounded below by the network's arithmetic: where that is most of its time, no batch makes it ten "
-    "times faster in the same precision."
-)
+def _ceiling(bench, key, what, forward, loader, files):
+    """Time decoding alone and the forward pass alone: what shares the cores cannot take less than their sum."""
+    images = loader.batch(files)
+    decode, run = _decoding(loader, files), _in_threads(forward, images)
+    run()
+    pairs = [(timed(decode), timed(run)) for _ in range(bench.repeats)]
+    decoding, passing = (len(files) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    return Fact(
+        key,
+        f"{what}: decoding and forward pass, one after the other",
+        tuple(len(files) / sum(pair) for pair in pairs),
+        "images/s",
+        note=f"Decoding alone (read, resize): {decoding:.0f} images/s; forward pass alone: {passing:.0f}.",
+    )
+
+
+def _decoding(loader, files):
+    from covidcxr.inference.runtimes import workers
+
+    def decode():
+        with ThreadPoolExecutor(workers()) as pool:
+            for _ in pool.map(loader.load, files):
+                pass
+
+    return decode
 
 
 def _share(bench, name, full, quick):
@@ -117,8 +147,7 @@ def _share(bench, name, full, quick):
     return count if name == "mobilenet_v2" else max(count // 4, 4)
 
 
-def _ours(model, loader, files, runtime="keras", precision="float32"):
-    forward = _forward(model, runtime, precision)
+def _ours(model, loader, files, forward):
     return lambda: _predicted(forward, loader, files, model.output_shape[-1])
 
 
@@ -126,7 +155,7 @@ def _forward(model, runtime, precision="float32"):
     from covidcxr.inference import runtimes
 
     # A folder large enough for the graph to be frozen: its making is not timed, nor is that of the peers' graphs.
-    return runtimes.prepare(model, runtimes.FREEZE_FROM, runtime, precision)
+    return runtimes.prepare(model, sys.maxsize, runtime, precision)
 
 
 def _predicted(forward, loader, files, classes):
@@ -169,35 +198,47 @@ def _against_openvino(bench, name, model, loader):
     """Race the forward pass and the whole, for each precision; decoding is ours on both sides."""
     import openvino
 
+    from covidcxr.models.export import openvino_model
+
+    network = openvino_model(model)
     count = _share(bench, name, _IMAGES, _IMAGES_QUICK) // 4 * 4
     images = loader.standardize(loader.expand(greys(bench, count, loader.size[0])))
     files = radiographs(bench, count, _FILE_SIDE, folders=_CLASSES)
     results = []
     for precision in ("float32", "bfloat16"):
-        best, setting = _best_of_openvino(openvino, model, images, precision)
+        best, setting = _best_of_openvino(openvino, network, images, precision)
         for runtime, goal in (("keras", 1 / 1.5), ("openvino", 1 / 1.1)):
+            kinds = _AGAINST_OPENVINO_QUICK.get((runtime, precision), ()) if bench.quick else _ALONE_AND_WHOLE
+            if not kinds:
+                continue
             forward = _forward(model, runtime, precision)
-            title = f"{name}, {precision}, runtime {runtime}"
-            common = {"amount": count, "unit": "images", "repeats": bench.repeats, "goal": goal}
-            note = f"The goal is to take at most {1 / goal:.1f} times as long as OpenVINO ({setting})."
-            results += [
-                race(
-                    f"forward-{name}-{runtime}-{precision}",
-                    f"{title}: forward pass alone",
-                    ours=("covidcxr", _in_threads(forward, images)),
-                    peer=(f"OpenVINO, {setting}", lambda best=best: best(images)),
-                    note=note,
-                    **common,
+            sides = {
+                "forward": (
+                    "forward pass alone",
+                    ("covidcxr", _in_threads(forward, images)),
+                    (f"OpenVINO, {setting}", lambda best=best: best(images)),
                 ),
-                race(
-                    f"predict-{name}-{runtime}-{precision}",
-                    f"{title}: from files of {_FILE_SIDE} x {_FILE_SIDE} PNG",
-                    ours=("covidcxr", _ours(model, loader, files, runtime, precision)),
-                    peer=(f"decoding by covidcxr, OpenVINO, {setting}", _decoded_for(best, loader, files)),
-                    note=note,
-                    **common,
+                "predict": (
+                    f"from files of {_FILE_SIDE} x {_FILE_SIDE} PNG",
+                    ("covidcxr", _ours(model, loader, files, forward)),
+                    (f"decoding by covidcxr, OpenVINO, {setting}", _decoded_for(best, loader, files)),
                 ),
-            ]
+            }
+            for kind in kinds:
+                what, ours, peer = sides[kind]
+                results.append(
+                    race(
+                        f"{kind}-{name}-{runtime}-{precision}",
+                        f"{name}, {precision}, runtime {runtime}: {what}",
+                        ours=ours,
+                        peer=peer,
+                        amount=count,
+                        unit="images",
+                        repeats=bench.repeats,
+                        goal=goal,
+                        note=f"The goal is to take at most {1 / goal:.1f} times as long as OpenVINO ({setting}).",
+                    )
+                )
     return results
 
 
@@ -220,12 +261,9 @@ def _decoded_for(best, loader, files):
     return predict
 
 
-def _best_of_openvino(openvino, model, images, precision):
+def _best_of_openvino(openvino, network, images, precision):
     """Return OpenVINO's fastest way for these images, and its name: latency or throughput, small or large batch."""
-    from covidcxr.bench.measuring import timed
-    from covidcxr.models.export import openvino_model
-
-    network, core = openvino_model(model), openvino.Core()
+    core = openvino.Core()
     found = []
     for hint in ("LATENCY", "THROUGHPUT"):
         settings = {
