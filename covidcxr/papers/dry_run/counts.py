@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.data.records import Records
-from covidcxr.papers.running.images import PHANTOM_FOLDER, Gatherer, monitored
+from covidcxr.papers.running.images import PHANTOM_FOLDER, Gatherer
+from covidcxr.papers.running.monitoring import monitored
 
 GENERATED = "generated"
 COLUMNS = ("case", "arm", "part", "label", "images")

@@ -10,7 +10,7 @@ import pandas as pd
 from covidcxr.papers.dry_run import costs, counts, page, weights
 from covidcxr.papers.reporting import show
 from covidcxr.papers.running import feeding
-from covidcxr.papers.running.images import monitored
+from covidcxr.papers.running.monitoring import monitored
 
 # A paper may compare dozens of networks; these many show what a step takes.
 _MOST_TIMED, _MOST_SECONDS = 5, 60

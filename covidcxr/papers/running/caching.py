@@ -84,7 +84,7 @@ class ImageCache:
 
 def _files(plan, records):
     """List what training and its validation read; of folds everything, as together they read everything."""
-    from covidcxr.papers.running.images import monitored
+    from covidcxr.papers.running.monitoring import monitored
 
     if plan.unit.fold:
         return records.files()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from covidcxr.errors import OptionError
-from covidcxr.papers.running.images import monitored
+from covidcxr.papers.running.monitoring import monitored
 
 TRAIN = "train"
 _PHASE = "phase "

@@ -9,7 +9,7 @@ import numpy as np
 from covidcxr.errors import ModelError
 from covidcxr.papers.reporting import show
 from covidcxr.papers.running import feeding
-from covidcxr.papers.running.images import monitored
+from covidcxr.papers.running.monitoring import monitored
 
 # Transforms of an image under `--draws auto`; `python -m covidcxr.bench.draws` compares it with others.
 DEFAULT_DRAWS = 8

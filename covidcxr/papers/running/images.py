@@ -111,13 +111,6 @@ class Gatherer:
         return with_generated(records, plan, self.folder, self.say)
 
 
-def monitored(records):
-    """Return the images that are scored after every epoch."""
-    if "monitored" in records.table:
-        return records.where(records.table["monitored"].astype(bool))
-    return records.where(records.table["split"] == "val")
-
-
 def _only(records, wanted):
     for column, value in wanted.items():
         if column in records.table:

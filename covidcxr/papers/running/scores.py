@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covidcxr.papers.running.images import monitored
+from covidcxr.papers.running.monitoring import monitored
 
 
 @dataclass(frozen=True)
