@@ -1,7 +1,7 @@
 """The command line: one module a command. Each parses, calls, prints; nothing else is done here.
 
-Exit codes: 0 done, 2 something the user can mend (one line on stderr), 3 `covidcxr audit` found a leak,
-130 interrupted, 141 whoever read our output (head, less) has gone.
+Exit codes: 0 done, 2 something the user can mend (one line on stderr), 3 `covidcxr audit` found a leak or
+`covidcxr report reproduce --check` a difference, 130 interrupted, 141 whoever read our output (head, less) has gone.
 """
 
 import argparse

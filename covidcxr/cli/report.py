@@ -1,7 +1,11 @@
-"""`covidcxr report RUN...`: the paper's figures beside ours, as one page; `report claims`: its own arithmetic."""
+"""`covidcxr report RUN...`: the paper's figures beside ours, as one page; two words do more.
+
+`report claims` checks the papers' own arithmetic, `report reproduce` makes all results from their CSV files.
+"""
 
 import sys
 
+from covidcxr.cli import report_reproduce
 from covidcxr.cli.options import add_seed
 from covidcxr.errors import OptionError
 
@@ -12,13 +16,18 @@ def add_parser(commands):
     """Add the command to the parser."""
     parser = commands.add_parser(
         "report",
-        help="set a paper's figures beside finished runs; claims: check the papers' own arithmetic",
+        help="set a paper's figures beside finished runs; claims: the papers' own arithmetic; reproduce: all results",
         description="Of finished runs of one paper: one HTML page and Markdown with the paper's figures, the "
         "published and the sound protocol and external sets side by side, figures, audits, data manifest, model "
-        "card and checklists. With the word claims: contradictions among the numbers that the papers print.",
+        "card and checklists. With the word claims: contradictions among the numbers that the papers print. With the "
+        "word reproduce: CSV files of many runs of all papers, and every table and the gallery made from them.",
+        epilog="Exit code 3 when reproduce --check finds a difference.",
     )
     parser.add_argument(
-        "words", nargs="+", metavar="RUN... | claims [KEY]", help="run folders, or claims and a paper's key"
+        "words",
+        nargs="+",
+        metavar="RUN... | claims [KEY] | reproduce",
+        help="run folders; or claims and a paper's key; or reproduce",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default reports/KEY)")
     parser.add_argument(
@@ -33,11 +42,15 @@ def add_parser(commands):
     parser.add_argument("--explain", action="store_true", help="draw Grad-CAM maps of each model's images")
     parser.add_argument("--markdown", action="store_true", help="claims only: print Markdown")
     add_seed(parser)
+    report_reproduce.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args):
-    """Write the report, or print the claims."""
+    """Write the report, print the claims, or make the results."""
+    if args.words[0] == report_reproduce.WORD:
+        return report_reproduce.run(args)
+    report_reproduce.refuse(args)
     if args.words[0] == _CLAIMS:
         return _claims(args)
     if args.markdown:

@@ -154,11 +154,11 @@ def _template(name):
     loader = PackageLoader("covidcxr.evaluation")
     settings = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=loader, autoescape=name.endswith(".html"), **settings)
-    environment.filters["cell"] = _markdown
+    environment.filters["cell"] = markdown_cell
     return environment.get_template(name)
 
 
-def _markdown(text):
-    """Keep a text from being read as markup, or as the end of a table's cell."""
+def markdown_cell(text):
+    """Return a text as one line that Markdown reads neither as markup nor as the end of a table's cell."""
     line = " ".join(str(text).split())
     return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", line)

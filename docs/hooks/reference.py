@@ -48,7 +48,9 @@ def on_config(config):
     """Put pages that the navigation does not name under "More", and the reference at its end."""
     named = set(_names(config.nav))
     folder = Path(config.docs_dir)
-    pages = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.md"))
+    # A README speaks to who looks at the folder; on the site a page of that folder stands in its place.
+    files = (file for file in folder.rglob("*.md") if file.name != "README.md")
+    pages = sorted(file.relative_to(folder).as_posix() for file in files)
     left = [page for page in pages if page not in named]
     modules = public_modules()
     config.nav = [*config.nav, *([{MORE: left}] if left else []), {TITLE: _tree(PACKAGE, modules)}]

@@ -40,7 +40,7 @@ def test_no_interval_no_interval():
 
 def of_models(values, low=np.nan, high=np.nan):
     rows = {"value": values, "low": low, "high": high, "images": 10, "patients": 9, "method": ""}
-    return comparison._estimate(pd.DataFrame(rows))
+    return comparison.estimate_of(pd.DataFrame(rows))
 
 
 def test_several_models_have_students_interval_of_their_mean():

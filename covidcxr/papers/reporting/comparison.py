@@ -112,11 +112,30 @@ def compare(recipe, runs, externals=(), *, real=True):
     list of Row
     """
     models = [model for run in runs for model in run.models]
-    measured = tables.joined([_long(model) for model in models], _COLUMNS)
+    measured = tables.joined([measures(model) for model in models], COLUMNS)
     elsewhere = [_external_long(external, models) for external in externals]
+    return compare_measures(recipe, measured, elsewhere, real=real)
+
+
+def compare_measures(recipe, measured, elsewhere=(), *, real=True):
+    """Do as :func:`compare` with measures that are tables already.
+
+    Parameters
+    ----------
+    recipe : covidcxr.papers.recipe.Recipe
+    measured : pandas.DataFrame
+        Columns :data:`COLUMNS`; of every model, as :func:`measures` lays them out.
+    elsewhere : sequence of pandas.DataFrame
+        One an external set, as :func:`external_measures` lays them out.
+    real : bool
+
+    Returns
+    -------
+    list of Row
+    """
     rows = [_row(recipe, claim, claim.measure, measured, elsewhere) for claim in recipe.claims]
     rows = [row for row in rows if row is not None]
-    groups = dict.fromkeys((model.unit.case, model.unit.model, model.unit.arm) for model in models)
+    groups = dict.fromkeys(measured[["case", "model", "arm"]].itertuples(index=False, name=None))
     if len(groups) <= _MOST_GROUPS:
         printed = {(row.models, row.measure) for row in rows}
         rows += _not_printed(recipe, groups, printed, measured, elsewhere)
@@ -245,12 +264,12 @@ def _elsewhere(rows, externals):
 
 
 def _row(recipe, claim, measure, measured, elsewhere):
-    published = _estimate(_matching(recipe, claim, measured, "published", "plain"))
-    as_paper = _estimate(_matching(recipe, claim, measured, "published", "as_paper"))
-    sound = _estimate(_matching(recipe, claim, measured, "sound", "plain"))
+    published = estimate_of(_matching(recipe, claim, measured, "published", "plain"))
+    as_paper = estimate_of(_matching(recipe, claim, measured, "published", "as_paper"))
+    sound = estimate_of(_matching(recipe, claim, measured, "sound", "plain"))
     if published is as_paper is sound is None:
         return None
-    external = tuple(_estimate(_matching(recipe, claim, table, "external", "plain")) for table in elsewhere)
+    external = tuple(estimate_of(_matching(recipe, claim, table, "external", "plain")) for table in elsewhere)
     change = difference(published, sound) if published and sound else None
     label = claim.label or (recipe.positive_class if _of_a_class(claim, measured) else "")
     fold = f"fold {claim.fold}" if claim.fold.isdecimal() else ""
@@ -275,8 +294,8 @@ def _not_printed(recipe, groups, printed, measured, elsewhere):
 
     rows = []
     for case, model, arm in groups:
-        name = " ".join(filter(None, (case, model, arm)))
-        taken = {measure for models, measure in printed if models in (name, case, "")}
+        # A claim that leaves an axis open speaks of this model too.
+        taken = {measure for models, measure in printed if set(models.split()) <= {case, model, arm}}
         for measure in _UNCLAIMED:
             if measure not in taken:
                 claim = Claim(case, measure, None, "", model=model, arm=arm)
@@ -378,11 +397,21 @@ def _of_a_class(claim, measured):
 
 
 _EXTRA = ("protocol", "method", "images", "patients")
-_COLUMNS = (*tables.RESULT_COLUMNS, *_EXTRA)
+COLUMNS = (*tables.RESULT_COLUMNS, *_EXTRA)
 
 
-def _long(model):
-    """Lay a model's scores out as :mod:`covidcxr.papers.tables` does, with the paper's own scoring apart."""
+def measures(model):
+    """Lay a model's scores out as :mod:`covidcxr.papers.tables` does, with the paper's own scoring apart.
+
+    Parameters
+    ----------
+    model : covidcxr.papers.reporting.comparison_runs.TrainedModel
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns :data:`COLUMNS`; `scoring` is ``"plain"`` or ``"as_paper"``.
+    """
     table = tables.long_results(model.unit, model.metrics)
     table = table[table["scoring"] == "plain"]
     blocks = model.metrics["splits"]
@@ -393,7 +422,7 @@ def _long(model):
         patients=table["split"].map({name: block["patients"] for name, block in blocks.items()}),
     )
     published = pd.DataFrame(list(_as_paper(model)))
-    return pd.concat([table, published], ignore_index=True)[list(_COLUMNS)] if len(published) else table
+    return pd.concat([table, published], ignore_index=True)[list(COLUMNS)] if len(published) else table
 
 
 def _keys(table):
@@ -412,10 +441,27 @@ def _external_long(external, models):
     units = {model.unit for model in models}
     unit = external.unit or (next(iter(units)) if len(units) == 1 else None)
     if unit is None:
-        return pd.DataFrame(columns=list(_COLUMNS))
-    metrics = {"headline_split": "external", "splits": {"external": external.metrics}}
+        return pd.DataFrame(columns=list(COLUMNS))
+    return external_measures(unit, external.metrics)
+
+
+def external_measures(unit, block):
+    """Lay a model's scores on images of another place out as :func:`measures` does.
+
+    Parameters
+    ----------
+    unit : covidcxr.papers.units.Unit
+    block : dict
+        metrics.json of `covidcxr evaluate --out`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns :data:`COLUMNS`.
+    """
+    metrics = {"headline_split": "external", "splits": {"external": block}}
     table = tables.long_results(unit, metrics)
-    images, patients = external.metrics["images"], external.metrics["patients"]
+    images, patients = block["images"], block["patients"]
     return table.assign(protocol="external", method="", images=images, patients=patients)
 
 
@@ -510,7 +556,19 @@ def _matching(recipe, claim, table, protocol, scoring):
     return rows[rows["label"] == recipe.positive_class]
 
 
-def _estimate(rows):
+def estimate_of(rows):
+    """Make one figure of one measure of one model or several.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Columns `value`, `low`, `high`, `images`, `patients`, `method`.
+
+    Returns
+    -------
+    Estimate or None
+        None without a row that has a value.
+    """
     rows = rows[rows["value"].notna()]
     if not len(rows):
         return None

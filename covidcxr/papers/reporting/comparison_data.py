@@ -109,7 +109,12 @@ def sources(splits):
 
 def only_phantom(splits):
     """Tell whether no radiograph is among the images: computed and generated ones only."""
-    return set(sources(splits)) <= set(_MADE)
+    return only_made(sources(splits))
+
+
+def only_made(sources):
+    """Tell whether sources are of computed and generated images only."""
+    return set(sources) <= set(_MADE)
 
 
 def cautions(recipe, runs, splits):
@@ -136,19 +141,33 @@ def cautions(recipe, runs, splits):
 
 
 def _too_few(recipe, models):
-    lines = []
-    for model in models:
-        case = recipe.cases.get(model.unit.case)
-        printed = recipe.data_sets[case.data_set].counts if case else {}
-        given = model.split["label"].value_counts()
-        short = [
-            f"{given.get(label, 0)} of {count} {label}"
-            for label, count in printed.items()
-            if given.get(label, 0) < count
-        ]
-        if short:
-            lines.append(f"Fewer images than the paper used ({model.unit.case}): {', '.join(short)}.")
-    return list(dict.fromkeys(lines))
+    lines = [fewer_images(recipe, model.unit.case, model.split["label"].value_counts()) for model in models]
+    return list(filter(None, dict.fromkeys(lines)))
+
+
+def fewer_images(recipe, case, given):
+    """Say which classes have fewer images than the paper prints.
+
+    Parameters
+    ----------
+    recipe : covidcxr.papers.recipe.Recipe
+    case : str
+    given : mapping of str to int
+        Label to images.
+
+    Returns
+    -------
+    str
+        "" where none has.
+    """
+    known = recipe.cases.get(case)
+    printed = recipe.data_sets[known.data_set].counts if known else {}
+    short = [
+        f"{given.get(label, 0)} of {count} {label}"
+        for label, count in printed.items()
+        if given.get(label, 0) < count
+    ]
+    return f"Fewer images than the paper used ({case}): {', '.join(short)}." if short else ""
 
 
 def _part(name, model):
