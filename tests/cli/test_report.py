@@ -1,4 +1,4 @@
-"""`covidcxr report`: from two small runs to the page, the card, the checklists; what is refused; in a browser."""
+"""`covidcxr report`: from two small runs to the page, the card, the checklists, all results; refusals; a browser."""
 
 import hashlib
 import json
@@ -325,7 +325,75 @@ def browse(page, home, *flags):
         "--no-first-run",
     ]
     command = [BROWSER, *quiet, f"--user-data-dir={home}", *flags, page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    return subprocess.run(command, check=True, capture_output=True, timeout=100).stdout
+
+
+@pytest.fixture
+def reproduced(shelf, tmp_path, capsys):
+    """Two collected runs and what was scored elsewhere, in a results folder."""
+    folder = tmp_path / "docs" / "results"
+    words = [str(shelf / "published"), str(shelf / "sound"), "--external", str(shelf / "elsewhere")]
+    assert main(["report", "reproduce", "--results", str(folder), "--collect", *words]) == 0
+    assert capsys.readouterr().out.count("collected ragab2022-B10-tiny-") == 2
+    return folder
+
+
+def test_real_runs_are_collected_made_and_checked(reproduced, shelf, capsys):
+    table = pd.read_csv(reproduced / "measures.csv", keep_default_na=False)
+    sound = json.loads((shelf / "sound" / "metrics.json").read_text())["splits"]["test"]
+    rows = table[table["run"].str.contains("-sound-") & (table["measure"] == "accuracy")]
+    values = rows[rows["label"] == ""].set_index(["scoring", "split"])["value"]
+    assert float(values["plain", "test"]) == pytest.approx(sound["accuracy"], rel=1e-5)
+    scored = json.loads((shelf / "elsewhere" / "metrics.json").read_text())
+    assert float(values["external", "elsewhere"]) == pytest.approx(scored["accuracy"], rel=1e-5)
+    assert "threshold: youden" in values.index.get_level_values("scoring")
+    assert len(pd.read_csv(reproduced / "history.csv")) == 4
+    page = (reproduced / "tables" / "ragab2022.md").read_text()
+    assert f"| {100 * sound['accuracy']:.2f} % " in page
+    words = ["report", "reproduce", "--results", str(reproduced)]
+    assert main([*words, "--check"]) == 0
+    (reproduced / "tables" / "ragab2022.md").write_text(page.replace("99.02", "98.02", 1))
+    assert main([*words, "--check"]) == 3
+    assert "98.02" in capsys.readouterr().out
+    assert main(words) == 0
+    assert (reproduced / "tables" / "ragab2022.md").read_text() == page
+
+
+def test_words_without_meaning_to_reproduce(shelf, tmp_path, capsys):
+    sound, results = str(shelf / "sound"), ["--results", str(tmp_path / "results")]
+    for words, culprit in (
+        (["reproduce", *results], "no runs.csv"),
+        (["reproduce", "--check", *results], "no runs.csv"),
+        (["reproduce", sound, *results], "name finished runs with --collect"),
+        (["reproduce", "--check", "--collect", sound, *results], "--check only compares"),
+        (["reproduce", "--external", sound, *results], "belongs to --collect"),
+        (["reproduce", "--port", "80", *results], "belongs to --serve"),
+        (["reproduce", "--out", "x", *results], "--out, --audit"),
+        ([sound, "--check"], "--check belongs to"),
+        (["claims", *results], "--results belongs to"),
+    ):
+        assert main(["report", *words]) == 2, words
+        error = capsys.readouterr().err
+        assert culprit in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@IN_BROWSER
+@pytest.mark.slow
+def test_a_browser_shows_the_gallery(reproduced, tmp_path):
+    picture = tmp_path / "gallery.png"
+    size = "--window-size=1100,2400"
+    browse(reproduced / "index.html", tmp_path / "home", size, f"--screenshot={picture}")
+    with Image.open(picture) as shown:
+        pixels = np.asarray(shown.convert("RGB")).astype(int)
+    # Bars at three quarters of their colour over white: published, sound.
+    for colour in ((0, 114, 178), (213, 94, 0)):
+        over_white = 0.75 * np.array(colour) + 0.25 * 255
+        assert (abs(pixels - over_white).max(axis=2) < 3).sum() > 500, colour
+    dumped = browse(reproduced / "index.html", tmp_path / "home", "--dump-dom").decode()
+    # The script ran: it alone shows the form.
+    assert '<form id="choose">' in dumped
 
 
 @IN_BROWSER

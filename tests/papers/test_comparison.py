@@ -52,6 +52,13 @@ def test_several_models_have_students_interval_of_their_mean():
     assert found.sd == pytest.approx(np.std(values, ddof=1))
 
 
+def test_an_interval_of_shares_ends_at_all_of_them():
+    rows = pd.DataFrame({"value": [0.99, 0.9], "low": np.nan, "high": np.nan, "images": 10, "patients": 9})
+    shares = comparison.estimate_of(rows.assign(method="", measure="accuracy"))
+    assert (shares.low, shares.high) == (pytest.approx(0.945 - 12.706205 * 0.045), 1.0)
+    assert comparison.estimate_of(rows.assign(method="", measure="log_loss")).high > 1
+
+
 def test_models_that_agree_are_no_surer_than_each_alone():
     found = of_models([0.9, 0.9], low=[0.8, 0.7], high=[0.95, 0.97])
     assert (found.low, found.high) == pytest.approx((0.75, 0.96))

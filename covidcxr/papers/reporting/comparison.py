@@ -12,6 +12,8 @@ PROTOCOLS = ("published", "sound")
 FEW_IMAGES = 100
 WIDE = 0.10
 _FRACTIONS = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"}
+# What no interval of these may leave.
+_SHARES = _FRACTIONS | {"roc_auc", "average_precision", "brier", "ece"}
 _LOWER_IS_BETTER = {"loss", "log_loss", "brier", "ece"}
 _SAME = {"loss": "log_loss"}
 _UNCLAIMED = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
@@ -591,10 +593,14 @@ def _of_several(rows, mean, sd):
     need the second, which is then too wide rather than too narrow.
     """
     half = _student(len(rows)) * sd / np.sqrt(len(rows))
+    if set(rows.get("measure", ())) & _SHARES:
+        down, up = max(mean - half, 0.0), min(mean + half, 1.0)
+    else:
+        down, up = mean - half, mean + half
     own = rows[["low", "high"]].astype(float)
     if own.notna().all(axis=None):
-        return float(min(mean - half, own["low"].mean())), float(max(mean + half, own["high"].mean()))
-    return (mean - half, mean + half) if sd > 0 else (None, None)
+        return float(min(down, own["low"].mean())), float(max(up, own["high"].mean()))
+    return (down, up) if sd > 0 else (None, None)
 
 
 def _student(n):

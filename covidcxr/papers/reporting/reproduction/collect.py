@@ -39,7 +39,6 @@ def collect(folders, externals=()):
     for folder in folders:
         recipe, (run,) = comparison_runs.read_runs([folder])
         for model in run.models:
-            model.read()
             name = _add(rows, recipe, model, run.audits.get(model.folder, ()))
             if name in places:
                 raise OptionError(

@@ -72,7 +72,7 @@ def _drawn(group, row):
     if not (row.percent or row.measure in _UNIT):
         return None
     found = [
-        ("published, as the paper scores", svg.AS_PAPER, row.as_paper, "published"),
+        ("published, paper's way", svg.AS_PAPER, row.as_paper, "published"),
         ("published", svg.PUBLISHED, row.published, "published"),
         ("sound", svg.SOUND, row.sound, "sound"),
     ]

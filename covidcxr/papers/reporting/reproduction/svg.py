@@ -186,7 +186,7 @@ def _cell(left, top, count, share):
             top + 29,
             f"{100 * share:.1f} %",
             anchor="middle",
-            colour="#fff" if dark else QUIET,
+            colour="#fff" if dark else INK,
             size=10,
         )
     )
