@@ -12,7 +12,7 @@ from covidcxr.cli import main
 from covidcxr.errors import DataError, OptionError
 from covidcxr.evaluation.audits.report import Audit, Finding
 from covidcxr.evaluation.audits.report import write as write_audit
-from covidcxr.papers.reporting.reproduction import collect, making, pages, sections, store
+from covidcxr.papers.reporting.reproduction import collect, identity, making, pages, sections, store
 
 PATIENT = "patient-7351"
 
@@ -217,6 +217,29 @@ def test_what_a_run_was_is_recorded(results):
     assert (found["images_scored"], found["patients_scored"], found["images_trained"]) == (20, 18, 20)
     assert (found["shared_patients"], found["weights_of"]) == (2, "mobilenet.h5")
     assert (found["epoch_kept"], table.loc["sound", "shared_patients"]) == (collect.LAST, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (
+            "covidcxr-train yin2020 --data phantom --weights none",
+            "covidcxr-train yin2020 --data phantom --weights none",
+        ),
+        (
+            "covidcxr train yin2020 --split /a/b.csv --out=/c --resume",
+            "covidcxr train yin2020 --split SPLIT --out=OUT",
+        ),
+        (
+            "covidcxr train yin2020 --source normal=/d/e/rsna --epochs 3",
+            "covidcxr train yin2020 --source normal=rsna --epochs 3",
+        ),
+        ("ipykernel_launcher.py -f /home/kernel.json", identity.FROM_PYTHON),
+        ("", identity.FROM_PYTHON),
+    ],
+)
+def test_a_command_keeps_its_choices_and_loses_its_places(typed, kept):
+    assert identity.command_of(typed) == kept
 
 
 def test_curves_and_matrices_are_the_runs_own(results):

@@ -24,6 +24,7 @@ _CHOICES = (
     "engine",
     "draws",
 )
+FROM_PYTHON = "(from Python)"
 _DIGITS = 8
 _DIGEST = 12
 
@@ -87,11 +88,14 @@ def command_of(text):
     Returns
     -------
     str
+        :data:`FROM_PYTHON` where it was none of this program's.
     """
     try:
         words = shlex.split(text)
     except ValueError:
         words = text.split()
+    if not words or "train" not in f"{os.path.basename(words[0])} {''.join(words[1:2])}":
+        return FROM_PYTHON
     kept, place = [os.path.basename(word) for word in words[:1]], None
     for word in words[1:]:
         name, mark, value = word.partition("=")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from covidcxr.errors import CovidcxrError, DataError
+from covidcxr.papers import tables
 from covidcxr.papers.reporting import comparison, comparison_data
 from covidcxr.papers.reporting.reproduction import audits, reasons, store
 
@@ -130,7 +131,9 @@ def _group(recipe, name, runs, numbers):
     elsewhere = [_elsewhere(outside[outside["split"] == one]) for one in sets]
     images = numbers["images"][numbers["images"][store.RUN].isin(runs[store.RUN])]
     real = not comparison_data.only_made(images["source"])
-    rows = comparison.compare_measures(recipe, here, elsewhere, real=real)
+    compared = comparison.compare_measures(recipe, here, elsewhere, real=real)
+    # Counts of other numbers of images say nothing beside each other; the confusion matrices show them.
+    rows = [row for row in compared if row.measure not in tables.COUNTS]
     case, model, arm = name
     return Group(
         case,
