@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -377,6 +378,23 @@ def test_words_without_meaning_to_reproduce(shelf, tmp_path, capsys):
         assert culprit in error
         assert error.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_the_gallery_is_served_until_interrupted(reproduced, monkeypatch, capsys):
+    import http.server
+
+    class Interrupted(http.server.ThreadingHTTPServer):
+        def serve_forever(self):
+            raise KeyboardInterrupt
+
+    words = ["report", "reproduce", "--results", str(reproduced), "--serve", "--port"]
+    monkeypatch.setattr(http.server, "ThreadingHTTPServer", Interrupted)
+    assert main([*words, "0"]) == 0
+    assert re.search(r"^http://127\.0\.0\.1:\d+/ ", capsys.readouterr().out, re.M)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main([*words, port]) == 2
+    assert capsys.readouterr().err.startswith(f"covidcxr: error: port {port}: ")
 
 
 @IN_BROWSER
