@@ -1,5 +1,6 @@
 """Batches of images from disk: reproducible, resumable at any epoch, and as small in memory as they look."""
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,6 +28,10 @@ __all__ = [
 _ORDER, _TRANSFORM = 0, 1
 
 _ENDLESS = np.iinfo(np.int64).max
+
+# One for all streams, as are the threads of :func:`_pool`: TensorFlow keeps the functions of a stream, and what they
+# refer to, for as long as the process lives.
+_BUFFERS = Buffers()
 
 
 def training_batches(
@@ -210,8 +215,7 @@ class _Reader:
         self._preprocessing = preprocessing
         self._standardizer = Standardizer(preprocessing)
         self._seeds = seeds
-        self._pool = ThreadPoolExecutor(workers)
-        self._buffers = Buffers()
+        self._pool = _pool(workers)
         self._engine = None
         if augmentation is not None:
             augmentation.check(preprocessing)
@@ -229,7 +233,7 @@ class _Reader:
             # One channel is transformed for all: the result is the same, and costs a third.
             images = self._engine.each(images, [self._parameters(epoch, index) for index in indices])
         shape = (len(indices), *self._preprocessing.size, self._preprocessing.channels)
-        return self._standardizer(images, self._buffers.take(shape), overwrite=bool(self._engine))
+        return self._standardizer(images, _BUFFERS.take(shape), overwrite=bool(self._engine))
 
     def _greys(self, files):
         loader = self._preprocessing
@@ -241,6 +245,11 @@ class _Reader:
         draw = int(epoch) % self._draws if self._draws else int(epoch)
         words = (_TRANSFORM, *self._seeds, draw, int(self._places[index]))
         return self._engine.draw(_sequence(*words).generate_state(1)[0])
+
+
+@functools.cache
+def _pool(workers):
+    return ThreadPoolExecutor(workers)
 
 
 def _one_pass(reader, epoch, rows, batch_size, shard=None):

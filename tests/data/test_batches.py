@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -364,3 +365,32 @@ def test_padding_repeats_the_batch_from_its_first_image():
 def test_a_shard_that_is_not_there_is_refused(numbers):
     with pytest.raises(OptionError, match="replicas"):
         Shard(*numbers)
+
+
+def test_streams_leave_neither_memory_nor_threads_behind(tmp_path, monkeypatch):
+    from covidcxr.data import memory
+
+    made = []
+    monkeypatch.setattr(
+        memory, "_aligned", lambda size, make=memory._aligned: made.append(size) or make(size)
+    )
+    files = [tmp_path / f"{number}.png" for number in range(8)]
+    for path in files:
+        Image.fromarray(np.full((9, 9), 7, np.uint8)).save(path)
+    options = {"augmentation": Augmentation(rotation_range=30), "engine": "fast"}
+    preprocessing = options["augmentation"].preprocessing((37, 41))
+
+    def passes(count):
+        for epoch in range(count):
+            stream = evaluation_batches(
+                files, np.eye(2)[[0, 1] * 4], preprocessing, 2, epoch=epoch, **options
+            )
+            for _ in stream.dataset.as_numpy_iterator():
+                pass
+        return sum(size >= 2 * 37 * 41 * 3 for size in made), threading.active_count()
+
+    begun, threads = passes(4)
+    ended, threads_after = passes(12)
+    # Streams with arrays of their own would make two or more each.
+    assert ended - begun <= 8
+    assert threads_after <= threads
