@@ -1,10 +1,13 @@
 """Decoded images kept: the same pixels as without, whatever happened to the file they are kept in."""
 
 import itertools
-import multiprocessing
+import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -144,24 +147,40 @@ def test_a_file_of_another_set_under_this_name_is_not_believed(files, preprocess
     np.testing.assert_array_equal(decoded.stack(one), plain(one, preprocessing))
 
 
-def _write(files, preprocessing, cache, barrier, answers):
-    barrier.wait()
-    answers.put(Decoded.open(files, preprocessing, cache).stack(files))
+WRITER = """
+import json, sys
+from pathlib import Path
+
+from covidcxr.data.decoded import Decoded
+from covidcxr.data.preprocessing import Preprocessing
+
+files, preprocessing, cache = json.loads(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+decoded = Decoded.open([Path(name) for name in files], Preprocessing.from_dict(preprocessing), Path(cache))
+decoded.stack([Path(name) for name in files]).tofile(sys.argv[2])
+"""
 
 
 @pytest.mark.slow
 def test_several_writers_at_once_leave_one_whole_file(files, preprocessing, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(3), context.Queue()
-    arguments = (files, preprocessing, tmp_path / "cache", barrier, answers)
-    writers = [context.Process(target=_write, args=arguments) for _ in range(3)]
+    argument = json.dumps([[str(path) for path in files], preprocessing.to_dict(), str(tmp_path / "cache")])
+    outputs = [tmp_path / f"{number}.raw" for number in range(3)]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, argument, str(output)], stdin=PIPE, stdout=PIPE, text=True
+        )
+        for output in outputs
+    ]
     for writer in writers:
-        writer.start()
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0, 0]
     expected = plain(files, preprocessing)
-    for _ in writers:
-        np.testing.assert_array_equal(answers.get(timeout=60), expected)
-    for writer in writers:
-        writer.join()
+    for output in outputs:
+        np.testing.assert_array_equal(np.fromfile(output, expected.dtype).reshape(expected.shape), expected)
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
