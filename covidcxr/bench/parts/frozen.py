@@ -51,8 +51,9 @@ def _sweep(bench, key):
         networks={key: replace(network, input_size=(side, side))},
         data_sets=_data_sets(nemati2022.DATA_SETS, images // 2),
     )
+    weights = _weights(bench, network.backbone, side)
     bench.say(f"{network.title}: {folds} x {_EPOCHS} epochs on frozen features")
-    ours = timed(lambda: _study(bench, recipe, key, folds))
+    ours = timed(lambda: _study(bench, recipe, key, folds, weights))
     bench.say(f"{network.title}: epochs of Keras' fit")
     epoch = _stock_epoch(network.backbone, side, images, bench.seed)
     epoch()
@@ -69,15 +70,30 @@ def _sweep(bench, key):
         None if bench.quick else 50.0,
         peer_amount=1,
         note="ours whole and once, from image files to reports; the peer's epochs cost alike, so one of a fold, "
-        "validation included, is timed after another to warm up, its images decoded before",
+        "validation included, is timed after another to warm up, its images decoded before"
+        + (
+            "" if weights == bench.weights else "; its weights are not at hand: random ones, at the same cost"
+        ),
     )
+
+
+def _weights(bench, backbone, side):
+    """Return the weights to start from, or ``"none"`` where this network's are not at hand."""
+    from covidcxr.errors import CovidcxrError
+    from covidcxr.models.pretrained import find_weights
+
+    try:
+        find_weights(backbone, bench.weights, input_size=side)
+    except CovidcxrError:
+        return "none"
+    return bench.weights
 
 
 def _data_sets(sets, number):
     return {key: replace(each, counts=dict.fromkeys(each.counts, number)) for key, each in sets.items()}
 
 
-def _study(bench, recipe, key, folds):
+def _study(bench, recipe, key, folds, weights):
     from covidcxr.papers.running.runner import Paper
 
     chosen = {"data": str(bench.data)} if bench.data else {}
@@ -86,7 +102,7 @@ def _study(bench, recipe, key, folds):
         Paper(recipe).run(
             model=key,
             fold=",".join(map(str, range(1, folds + 1))),
-            weights=bench.weights,
+            weights=weights,
             out=str(out),
             seed=bench.seed,
             overwrite=out.exists(),

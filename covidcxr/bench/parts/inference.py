@@ -20,6 +20,7 @@ _CLASSES = 2
 # What the loop of single images and large networks are timed on.
 _FEW, _FEW_QUICK = 24, 8
 _BATCH = 32
+_LOOP = "cv2.imread, cv2.resize, model.predict of one image"
 _ALONE_AND_WHOLE = ("forward", "predict")
 _AGAINST_OPENVINO_QUICK = {
     ("keras", "float32"): _ALONE_AND_WHOLE,
@@ -94,10 +95,7 @@ def _end_to_end(bench, name, model, loader):
             race(
                 f"predict-loop-{name}-{kind}",
                 f"{what}, against one image at a time",
-                peer=(
-                    "cv2.imread, cv2.resize, model.predict of one image",
-                    _loop(model, loader, files[:few]),
-                ),
+                peer=(_LOOP, _loop(model, loader, files[:few])),
                 peer_amount=few,
                 goal=10,
                 note=bound,
@@ -112,6 +110,18 @@ def _end_to_end(bench, name, model, loader):
                 **common,
             ),
         ]
+        if not bench.quick:
+            reduced = _ours(model, loader, files, _forward(model, "keras", "bfloat16"))
+            common["ours"] = ("covidcxr predict --precision bfloat16", reduced)
+            results.append(
+                race(
+                    f"predict-loop-{name}-{kind}-bfloat16",
+                    f"{what}, against one image at a time",
+                    peer=(_LOOP, _loop(model, loader, files[:few])),
+                    peer_amount=few,
+                    **common,
+                )
+            )
     return results
 
 
@@ -206,7 +216,7 @@ def _against_openvino(bench, name, model, loader):
     files = radiographs(bench, count, _FILE_SIDE, folders=_CLASSES)
     results = []
     for precision in ("float32", "bfloat16"):
-        best, setting = _best_of_openvino(openvino, network, images, precision)
+        best, setting = _best_of_openvino(openvino, network, images, precision, bench.quick)
         for runtime, goal in (("keras", 1 / 1.5), ("openvino", 1 / 1.1)):
             kinds = _AGAINST_OPENVINO_QUICK.get((runtime, precision), ()) if bench.quick else _ALONE_AND_WHOLE
             if not kinds:
@@ -261,17 +271,17 @@ def _decoded_for(best, loader, files):
     return predict
 
 
-def _best_of_openvino(openvino, network, images, precision):
+def _best_of_openvino(openvino, network, images, precision, quick):
     """Return OpenVINO's fastest way for these images, and its name: latency or throughput, small or large batch."""
     core = openvino.Core()
     found = []
-    for hint in ("LATENCY", "THROUGHPUT"):
+    for hint in ("THROUGHPUT",) if quick else ("LATENCY", "THROUGHPUT"):
         settings = {
             "PERFORMANCE_HINT": hint,
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         }
         compiled = core.compile_model(network, "CPU", settings)
-        for batch in (1, 4, 16):
+        for batch in (1, 4) if quick else (1, 4, 16):
             run = _queued(openvino.AsyncInferQueue(compiled), batch)
             run(images[:16])
             found.append((timed(lambda run=run: run(images)), f"{hint.lower()}, batches of {batch}", run))
