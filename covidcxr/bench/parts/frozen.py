@@ -17,6 +17,8 @@ _SWEPT = ("mobilenet", "mobilenetv2", "densenet121")
 _STEPPED = ("mobilenet", "densenet121", "inception_v3", "vgg19")
 _QUICK_SIDE, _QUICK_CLASS = 96, 60
 _BATCH = 32
+# A step of the largest networks is long, and long runs spread little.
+_STEP_REPEATS = 3
 
 
 def measure(bench):
@@ -154,7 +156,7 @@ def _steps(bench, key):
         peer=("Keras fit", lambda: models[1].fit(images, targets, batch_size=_BATCH, epochs=1, verbose=0)),
         amount=steps,
         unit="steps",
-        repeats=bench.repeats,
+        repeats=_STEP_REPEATS,
         goal=None if bench.quick else 3.0,
         note="images in memory, one epoch a run; the prefix's one pass is not in it",
     )

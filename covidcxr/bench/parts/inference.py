@@ -17,12 +17,14 @@ TITLE = "Inference"
 _FILE_SIDE = 1024
 _IMAGES, _IMAGES_QUICK = 192, 48
 _CLASSES = 2
-# What the loop of single images and large networks are timed on.
+# What the loop of single images is timed on.
 _FEW, _FEW_QUICK = 24, 8
+# Large networks get a part of the images and of the races.
+_SHARES = {"mobilenet_v2": 1, "resnet50_v2": 4, "concatenated": 8}
 _BATCH = 32
 _LOOP = "cv2.imread, cv2.resize, model.predict of one image"
 _ALONE_AND_WHOLE = ("forward", "predict")
-_AGAINST_OPENVINO_QUICK = {
+_FEWER_AGAINST_OPENVINO = {
     ("keras", "float32"): _ALONE_AND_WHOLE,
     ("openvino", "float32"): ("predict",),
     ("keras", "bfloat16"): ("forward",),
@@ -44,7 +46,7 @@ def measure(bench):
 
     keras.utils.set_random_seed(bench.seed)
     results = []
-    for name in ("mobilenet_v2",) if bench.quick else ("mobilenet_v2", "resnet50_v2", "concatenated"):
+    for name in list(_SHARES)[:1] if bench.quick else _SHARES:
         bench.say(f"inference: {name}")
         model, loader = _network(name)
         results += _end_to_end(bench, name, model, loader)
@@ -83,7 +85,7 @@ def _end_to_end(bench, name, model, loader):
     few = min(count, _share(bench, name, _FEW, _FEW_QUICK))
     forward = _forward(model, "keras")
     results = []
-    for kind in ("png",) if bench.quick else ("png", "jpg"):
+    for kind in ("png", "jpg") if _in_full(bench, name) else ("png",):
         files = radiographs(bench, count, _FILE_SIDE, kind, folders=_CLASSES)
         ours = ("covidcxr predict, defaults", _ours(model, loader, files, forward))
         what = f"{name} at {loader.size[0]}, a folder of {_FILE_SIDE} x {_FILE_SIDE} {kind.upper()}"
@@ -154,7 +156,11 @@ def _decoding(loader, files):
 
 def _share(bench, name, full, quick):
     count = quick if bench.quick else full
-    return count if name == "mobilenet_v2" else max(count // 4, 4)
+    return max(count // _SHARES[name], 4)
+
+
+def _in_full(bench, name):
+    return not bench.quick and _SHARES[name] == 1
 
 
 def _ours(model, loader, files, forward):
@@ -218,7 +224,8 @@ def _against_openvino(bench, name, model, loader):
     for precision in ("float32", "bfloat16"):
         best, setting = _best_of_openvino(openvino, network, images, precision, bench.quick)
         for runtime, goal in (("keras", 1 / 1.5), ("openvino", 1 / 1.1)):
-            kinds = _AGAINST_OPENVINO_QUICK.get((runtime, precision), ()) if bench.quick else _ALONE_AND_WHOLE
+            fewer = _FEWER_AGAINST_OPENVINO.get((runtime, precision), ())
+            kinds = _ALONE_AND_WHOLE if _in_full(bench, name) else fewer
             if not kinds:
                 continue
             forward = _forward(model, runtime, precision)
