@@ -11,12 +11,14 @@ from covidcxr.papers import tables
 PROTOCOLS = ("published", "sound")
 FEW_IMAGES = 100
 WIDE = 0.10
-_FRACTIONS = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"}
+FRACTIONS = {"accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"}
+"""Measures that are printed in percent."""
 # What no interval of these may leave.
-_SHARES = _FRACTIONS | {"roc_auc", "average_precision", "brier", "ece"}
+_SHARES = FRACTIONS | {"roc_auc", "average_precision", "brier", "ece"}
 _LOWER_IS_BETTER = {"loss", "log_loss", "brier", "ece"}
 _SAME = {"loss": "log_loss"}
-_UNCLAIMED = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
+MEASURES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc")
+"""What is shown of every model, printed or not."""
 _MOST_GROUPS = 3
 _TITLES = {"f1": "F1", "roc_auc": "ROC area", "mcc": "Matthews correlation"}
 
@@ -95,7 +97,7 @@ class Row:
     @property
     def percent(self):
         """Whether the figures are printed in percent."""
-        return self.measure in _FRACTIONS
+        return self.measure in FRACTIONS
 
 
 def compare(recipe, runs, externals=(), *, real=True):
@@ -278,7 +280,7 @@ def _row(recipe, claim, measure, measured, elsewhere):
     return Row(
         models=" ".join(filter(None, (claim.case, claim.model, claim.arm, fold))),
         measure=measure,
-        title=_title(measure, label, claim.split),
+        title=title_of(measure, label, claim.split),
         paper=claim.value,
         where=claim.where,
         as_paper=as_paper,
@@ -298,7 +300,7 @@ def _not_printed(recipe, groups, printed, measured, elsewhere):
     for case, model, arm in groups:
         # A claim that leaves an axis open speaks of this model too.
         taken = {measure for models, measure in printed if set(models.split()) <= {case, model, arm}}
-        for measure in _UNCLAIMED:
+        for measure in MEASURES:
             if measure not in taken:
                 claim = Claim(case, measure, None, "", model=model, arm=arm)
                 rows.append(_row(recipe, claim, measure, measured, elsewhere))
@@ -388,7 +390,8 @@ def _worse(row, change):
     return change.low > 0 if row.measure in _LOWER_IS_BETTER else change.high < 0
 
 
-def _title(measure, label, split):
+def title_of(measure, label, split):
+    """Return a measure in words, with its class and its split where it is of one."""
     words = _TITLES.get(measure, measure.replace("_", " "))
     return words + (f" of {label}" if label else "") + (f" ({split})" if split else "")
 

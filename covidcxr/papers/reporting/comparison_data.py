@@ -160,14 +160,29 @@ def fewer_images(recipe, case, given):
     str
         "" where none has.
     """
+    short = short_classes(recipe, case, given)
+    return f"Fewer images than the paper used ({case}): {', '.join(short)}." if short else ""
+
+
+def short_classes(recipe, case, given):
+    """List the classes that have fewer images than the paper prints, each such as ``"20 of 102 covid19"``.
+
+    Parameters
+    ----------
+    recipe, case, given
+        As of :func:`fewer_images`.
+
+    Returns
+    -------
+    list of str
+    """
     known = recipe.cases.get(case)
     printed = recipe.data_sets[known.data_set].counts if known else {}
-    short = [
+    return [
         f"{given.get(label, 0)} of {count} {label}"
         for label, count in printed.items()
         if given.get(label, 0) < count
     ]
-    return f"Fewer images than the paper used ({case}): {', '.join(short)}." if short else ""
 
 
 def _part(name, model):

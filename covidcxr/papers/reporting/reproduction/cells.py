@@ -58,9 +58,7 @@ def paper(row):
     """Return the printed figure and its place."""
     if row.paper is None:
         return NONE
-    return (
-        f"{_figure(row.paper, row.percent)} ({row.where})" if row.where else _figure(row.paper, row.percent)
-    )
+    return _printed(row.paper, row.where, row.percent)
 
 
 def published(row):
@@ -100,11 +98,42 @@ def explanation(group, row, *, first):
     return " ".join(filter(None, (reasons[:1].upper() + reasons[1:], row.verdict, note))) or NONE
 
 
+def short_changes(group):
+    """List what was done otherwise than the recipe says, for a cell."""
+    return "; ".join(group.changes) or NONE
+
+
+def changes(group):
+    """Say what was done otherwise than the recipe says, "" where nothing was."""
+    return f"Not the paper's setting: {'; '.join(group.changes)}." if group.changes else ""
+
+
+def claim_name(item, positive=""):
+    """Return the measure of a printed figure in words.
+
+    Parameters
+    ----------
+    item : covidcxr.papers.recipe.Claim
+    positive : str
+        The recipe's positive class, which is not named.
+    """
+    return comparison.title_of(item.measure, "" if item.label == positive else item.label, item.split)
+
+
+def claim_figure(item):
+    """Return a printed figure and its place."""
+    return _printed(item.value, item.where, item.measure in comparison.FRACTIONS)
+
+
 def heading(group):
     """Return the model's name with the protocols and seeds that were run."""
     counts = {name: int((group.runs["protocol"] == name).sum()) for name in comparison.PROTOCOLS}
     told = [f"{count} {name}" for name, count in counts.items() if count]
     return f"{group.title} ({' and '.join(told)})"
+
+
+def _printed(value, where, percent):
+    return f"{_figure(value, percent)} ({where})" if where else _figure(value, percent)
 
 
 def _figure(value, percent):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from covidcxr.errors import DataError, OptionError
 from covidcxr.papers.reporting import comparison, comparison_runs
-from covidcxr.papers.reporting.reproduction import audits, identity, store
+from covidcxr.papers.reporting.reproduction import audits, identity, leaving, store
 from covidcxr.papers.running import folder as run_folder
 
 LAST, SEEN, UNSEEN = "last epoch", "best epoch on the scored images", "best epoch on other images"
@@ -45,6 +45,7 @@ def collect(folders, externals=()):
                     f"{model.folder}: is the same run as {places[name][1].folder} ({name}); give one of the two"
                 )
             places[name] = (recipe, model)
+        rows[store.LEFT_OUT] += leaving.rows(recipe, run)
     for folder in externals:
         _add_external(rows, folder, places)
     if not places:

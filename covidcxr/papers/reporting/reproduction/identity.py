@@ -12,8 +12,7 @@ _PLACES = {"--data": "DATA", "--weights": "WEIGHTS", "--out": "OUT", "--split": 
 # Words that stand where a path could, and are none.
 _WORDS = {"phantom", "imagenet", "none", "given", "auto", "memory", "off"}
 _DROPPED = ("--overwrite", "--resume")
-# What a user may change that changes what is measured; where it trains and where it lies do not.
-_CHOICES = (
+CHOICES = (
     "preset",
     "epochs",
     "batch_size",
@@ -24,6 +23,7 @@ _CHOICES = (
     "engine",
     "draws",
 )
+"""Options that change what is measured; where a run trains and where it lies do not."""
 FROM_PYTHON = "(from Python)"
 _DIGITS = 8
 _DIGEST = 12
@@ -47,7 +47,7 @@ def run_id(paper, unit, protocol, seed, setting):
         Such as ``"ragab2022-B10-hub-sound-seed0-1f00dcab"``.
     """
     name = f"{paper}-{unit.name}-{protocol}-seed{seed}"
-    return f"{name}-{_hash([name, setting], _DIGITS)}"
+    return f"{name}-{digest([name, setting])}"
 
 
 def setting_of(recipe, unit, options, split):
@@ -131,7 +131,7 @@ def environment_of(environment):
     counted = [f"{devices.count(name)} {name}" for name in dict.fromkeys(devices)]
     cores = environment.get("cores")
     return (
-        _hash(known, _DIGEST),
+        digest(known, _DIGEST),
         versions,
         ", ".join([*counted, *([f"{cores} cores"] if cores else [])]),
     )
@@ -144,7 +144,7 @@ def _changed(case, options):
     words += ["--weights none"] if options.get("weights") == "none" and not options.get("preset") else []
     if options.get("split"):
         words.append(f"--split {'given' if options['split'] == 'given' else 'SPLIT'}")
-    for name in _CHOICES:
+    for name in CHOICES:
         value = options.get(name, getattr(default, name))
         if value != getattr(default, name):
             option = f"--{name.replace('_', '-')}"
@@ -161,6 +161,7 @@ def _without_path(word):
     return f"{name}={short}" if mark else short
 
 
-def _hash(value, digits):
+def digest(value, digits=_DIGITS):
+    """Return hexadecimal digits that tell a value from others."""
     text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:digits]

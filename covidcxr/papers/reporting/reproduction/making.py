@@ -5,7 +5,7 @@ from pathlib import Path
 
 from covidcxr.atomic import make_folder, output_errors, write_text
 from covidcxr.errors import DataError
-from covidcxr.papers.reporting.reproduction import gallery, pages, store
+from covidcxr.papers.reporting.reproduction import gallery, leaving, overview, pages, pictures, store
 from covidcxr.papers.reporting.reproduction.sections import sections
 
 TABLES = "tables"
@@ -24,7 +24,8 @@ def make(folder):
     Returns
     -------
     dict of pathlib.Path to str
-        ``tables/KEY.md``, ``index.html``, and README.md two folders up where it has the markers of the table.
+        ``tables/KEY.md``, ``figures/MODEL.svg``, ``index.html``, and README.md two folders up where it has the
+        markers of the table; without any run README.md alone.
 
     Raises
     ------
@@ -34,11 +35,15 @@ def make(folder):
     folder = Path(folder)
     results = store.read(folder)
     parts = sections(results)
-    texts = {folder / TABLES / name: text for name, text in pages.pages(parts).items()}
-    texts[folder / gallery.PAGE] = gallery.page(parts, results)
-    readme = _readme(folder)
-    text = pages.replaced(_read(readme), pages.summary(parts)) if readme.is_file() else None
-    return texts if text is None else {**texts, readme: text}
+    missing = {
+        key: leaving.missing(own[0].recipe, results.tables["runs"], results.tables[store.LEFT_OUT])
+        for key, own in overview.by_paper(parts)
+    }
+    texts = {folder / TABLES / name: text for name, text in pages.pages(parts, missing).items()}
+    texts |= _figures(folder / pages.FIGURES, parts, results)
+    if parts:
+        texts[folder / gallery.PAGE] = gallery.page(parts, results, missing)
+    return texts | _in_readme(folder, parts, missing)
 
 
 def write(folder):
@@ -55,7 +60,8 @@ def write(folder):
     """
     folder = Path(folder)
     texts = make(folder)
-    make_folder(folder / TABLES)
+    for place in {path.parent for path in texts}:
+        make_folder(place)
     changed = [path for path, text in texts.items() if not path.is_file() or _read(path) != text]
     for path in changed:
         write_text(path, texts[path])
@@ -76,7 +82,7 @@ def differences(folder):
     Returns
     -------
     list of str
-        A line each: a file with its first line that differs, a missing file, a stray file among the tables, a
+        A line each: a file with its first line that differs, a missing file, a stray file among what is made, a
         CSV file that is not as the command writes it.
     """
     folder = Path(folder)
@@ -109,9 +115,30 @@ def _around(old, new):
     return tuple(f"'{line[start : start + _SHOWN]}'" for line in (old, new))
 
 
+def _figures(place, parts, results):
+    drawn = pictures.Pictures(results)
+    return {
+        place
+        / f"{pictures.name(part, group)}.svg": f"<!-- {pages.MADE} -->\n{drawn.sheet(part, group).text}\n"
+        for part in parts
+        for group in part.groups
+    }
+
+
+def _in_readme(folder, parts, missing):
+    # docs/results lies two folders below the README of the repository.
+    root = folder.resolve().parent.parent
+    readme = root / README
+    if not readme.is_file():
+        return {}
+    tables = (folder.resolve() / TABLES).relative_to(root).as_posix()
+    text = pages.replaced(_read(readme), pages.summary(parts, missing, tables))
+    return {} if text is None else {readme: text}
+
+
 def _strays(folder, texts):
-    tables = folder / TABLES
-    return sorted(path for path in tables.rglob("*") if path not in texts) if tables.is_dir() else []
+    places = [path for name in (TABLES, pages.FIGURES) for path in (folder / name).rglob("*")]
+    return sorted(path for path in [*places, folder / gallery.PAGE] if path not in texts and path.exists())
 
 
 def _unsorted(folder):
@@ -121,11 +148,6 @@ def _unsorted(folder):
     for name, table in results.tables.items():
         if not table.equals(ordered.tables[name]):
             yield f"{folder / name}.csv: rows not in the command's order; collect a run again"
-
-
-def _readme(folder):
-    # docs/results lies two folders below the README of the repository.
-    return folder.resolve().parents[1] / README if len(folder.resolve().parents) > 1 else folder / README
 
 
 def _read(path):

@@ -7,7 +7,7 @@ import pandas as pd
 from covidcxr.errors import CovidcxrError, DataError
 from covidcxr.papers import tables
 from covidcxr.papers.reporting import comparison, comparison_data
-from covidcxr.papers.reporting.reproduction import audits, reasons, store
+from covidcxr.papers.reporting.reproduction import audits, changes, reasons, store
 
 EXTERNAL = "external"
 _SCORED = ("plain", "as_paper")
@@ -44,6 +44,8 @@ class Group:
         Names of the external sets, in the order of each row's `external`.
     border : Border or None
     reasons, cautions : tuple of str
+    changes : tuple of str
+        What was done otherwise than the recipe says; of the first run, and all of a setting did the same.
     """
 
     case: str
@@ -56,6 +58,7 @@ class Group:
     border: Border | None = None
     reasons: tuple = ()
     cautions: tuple = ()
+    changes: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,8 @@ def _group(recipe, name, runs, numbers):
         tuple(sets),
         _border(runs, numbers["audits"]),
         tuple(reasons.reasons(recipe, arm, runs, rows, numbers["audits"])),
-        tuple(_cautions(recipe, case, runs, images, real)),
+        tuple(_cautions(runs, real)),
+        tuple(_changes(recipe, runs.iloc[0], images)),
     )
 
 
@@ -178,16 +182,13 @@ def _border(runs, table):
     return None
 
 
-def _cautions(recipe, case, runs, images, real):
+def _cautions(runs, real):
     if not real:
         yield "Computed pictures, no radiographs: the figures show that the machinery works and nothing else."
     if runs["setting"].str.contains("--preset smoke", regex=False).any():
         yield "Smoke preset: no figure is a result."
-    if real:
-        kept = images[images["source"] != "generated"].groupby([store.RUN, "label"])["images"].sum()
-        for run in runs[store.RUN]:
-            # One sentence: the runs of a setting had the same images.
-            text = comparison_data.fewer_images(recipe, case, kept[run].astype(int).to_dict())
-            if text:
-                yield text
-                return
+
+
+def _changes(recipe, run, images):
+    own = images[images[store.RUN] == run[store.RUN]]
+    return changes.changes(recipe, run["case"], run["model"], run["setting"], own)

@@ -10,6 +10,8 @@ from covidcxr.errors import DataError
 
 FOLDER = "docs/results"
 RUN = "run"
+LEFT_OUT = "left_out"
+"""The table of models that a study could not train; it alone names no run."""
 CURVES = ("accuracy", "loss", "val_accuracy", "val_loss")
 """What is kept of every epoch."""
 COLUMNS = {
@@ -71,6 +73,7 @@ COLUMNS = {
         "images",
         "patients",
     ),
+    "left_out": ("paper", "case", "model", "arm", "protocol", "reason", "command"),
 }
 """File (without its ending) to columns; what each holds is told in docs/results/README.md."""
 
@@ -90,7 +93,10 @@ _NUMBERS = {
     "confusion": ("images",),
     "images": ("images", "patients"),
     "audits": ("value", "low", "high", "images", "patients"),
+    "left_out": (),
 }
+# What a model that was left out, and a run of it later, have in common.
+_MODEL = ["paper", "case", "model", "arm", "protocol"]
 # Order inside a run that is not the alphabet's.
 _ORDER = {"history": (RUN, "epoch"), "measures": (RUN, "scoring", "split", "label", "measure")}
 _COLLECT = "collect the runs with `covidcxr report reproduce --collect RUN...`"
@@ -125,12 +131,15 @@ class Results:
         tables = {}
         for name, table in self.tables.items():
             new = added.tables[name]
+            if name == LEFT_OUT:
+                continue
             gone = table[RUN].isin(names) & ~_external(table)
             keys = {tuple(row) for row in new[_external(new)][_keys(new)].itertuples(index=False, name=None)}
             same = [tuple(row) in keys for row in table[_keys(table)].itertuples(index=False, name=None)]
             gone |= _external(table) & pd.Series(same, index=table.index, dtype=bool)
             tables[name] = _sorted(name, pd.concat([table[~gone], new], ignore_index=True))
-        return Results(tables)
+        both = [self.tables[LEFT_OUT], added.tables[LEFT_OUT]]
+        return Results({**tables, LEFT_OUT: _still_left_out(both, tables["runs"])})
 
 
 def of_rows(rows):
@@ -153,12 +162,12 @@ def of_rows(rows):
 
 
 def exist(folder):
-    """Tell whether a folder holds results."""
-    return (Path(folder) / "runs.csv").is_file()
+    """Tell whether a folder holds results, whole or damaged."""
+    return any((Path(folder) / f"{name}.csv").is_file() for name in COLUMNS)
 
 
 def read(folder):
-    """Read the CSV files of a results folder.
+    """Read the CSV files of a results folder; one without any has no results yet.
 
     Raises
     ------
@@ -166,17 +175,17 @@ def read(folder):
         If one is missing or damaged: columns, numbers, runs that runs.csv does not name, or names one of twice.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of results; {_COLLECT}")
     if not exist(folder):
-        raise DataError(f"{folder}: no results there (no runs.csv); {_COLLECT}")
+        return Results()
     results = Results({name: _read(folder / f"{name}.csv", columns) for name, columns in COLUMNS.items()})
     known = results.tables["runs"][RUN]
     if known.duplicated().any():
         raise DataError(f"{folder / 'runs.csv'}: {known[known.duplicated()].iloc[0]} twice; {_COLLECT}")
     for name, table in results.tables.items():
-        strange = table[~table[RUN].isin(known)]
-        if len(strange):
-            where = f"{folder / name}.csv:{strange.index[0] + 2}"
-            raise DataError(f"{where}: run '{strange[RUN].iloc[0]}' is not in runs.csv; {_COLLECT}")
+        if name != LEFT_OUT:
+            _check_runs(folder / f"{name}.csv", table, known)
         _check_numbers(folder / f"{name}.csv", name, table)
     return results
 
@@ -202,6 +211,13 @@ def _read(path, columns):
     return table
 
 
+def _check_runs(path, table, known):
+    strange = table[~table[RUN].isin(known)]
+    if len(strange):
+        where = f"{path}:{strange.index[0] + 2}"
+        raise DataError(f"{where}: run '{strange[RUN].iloc[0]}' is not in runs.csv; {_COLLECT}")
+
+
 def _check_numbers(path, name, table):
     for column in _NUMBERS[name]:
         numbers = pd.to_numeric(table[column], errors="coerce")
@@ -210,6 +226,14 @@ def _check_numbers(path, name, table):
             raise DataError(
                 f"{path}:{wrong.index[0] + 2}: {column} '{wrong[column].iloc[0]}' is no number; {_COLLECT}"
             )
+
+
+def _still_left_out(tables, runs):
+    """Join what was left out, the later word last, without models that were run since."""
+    joined = pd.concat(tables, ignore_index=True).drop_duplicates(_MODEL, keep="last")
+    trained = set(runs[_MODEL].itertuples(index=False, name=None))
+    still = [tuple(row) not in trained for row in joined[_MODEL].itertuples(index=False, name=None)]
+    return _sorted(LEFT_OUT, joined[pd.Series(still, index=joined.index, dtype=bool)])
 
 
 def _external(table):

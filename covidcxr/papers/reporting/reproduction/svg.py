@@ -1,5 +1,6 @@
 """Small pictures as text, each a whole <svg> of the gallery's page; every word in them is escaped."""
 
+import textwrap
 from dataclasses import dataclass
 from html import escape
 
@@ -14,6 +15,8 @@ _BAR, _GAP, _TOP = 13, 12, 22
 _PANEL, _PANEL_HEIGHT, _MARGIN = 300, 170, 40
 _MOST_POINTS = 240
 _CELL = 74
+# Of a sheet of pictures: a letter's width and a line's height of captions.
+_LETTER, _LINE, _SPACE = 6.3, 15, 18
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,22 @@ class Bar:
     protocol: str = ""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A whole <svg>.
+
+    Attributes
+    ----------
+    width, height : float
+        In its own units.
+    text : str
+    """
+
+    width: float
+    height: float
+    text: str
+
+
 def bars(rows, title):
     """Draw bars from 0 to 1 with their intervals, beside the paper's figure as a black mark.
 
@@ -46,7 +65,7 @@ def bars(rows, title):
 
     Returns
     -------
-    str
+    Picture
     """
     height = _TOP + sum(_row_height(bars) for *_, bars in rows) + 6
     parts = [_grid_lines(height)]
@@ -71,13 +90,13 @@ def curves(runs, title, colour):
 
     Returns
     -------
-    str
+    Picture
     """
     parts = []
     for place, measure in enumerate(("accuracy", "loss")):
         left = _MARGIN + place * (_PANEL + _MARGIN)
         parts += _panel(runs, measure, left, colour)
-    return _svg(2 * (_PANEL + _MARGIN) + 12, _PANEL_HEIGHT + 62, title, parts)
+    return _svg(2 * (_PANEL + _MARGIN) + 12, _PANEL_HEIGHT + 44, title, parts)
 
 
 def confusion(labels, counts, title):
@@ -92,7 +111,7 @@ def confusion(labels, counts, title):
 
     Returns
     -------
-    str
+    Picture
     """
     left, top = 150, 44
     parts = [_text(left, 14, "predicted", colour=QUIET)]
@@ -104,6 +123,36 @@ def confusion(labels, counts, title):
         for column, count in enumerate(line):
             parts.append(_cell(left + column * _CELL, top + row * _CELL / 2, count, count / total))
     return _svg(left + len(labels) * _CELL + 10, top + len(labels) * _CELL / 2 + 10, title, parts)
+
+
+def sheet(pictures, title):
+    """Lay pictures out in rows, each under its caption, on white.
+
+    Parameters
+    ----------
+    pictures : sequence of (Picture, str)
+    title : str
+
+    Returns
+    -------
+    Picture
+    """
+    parts, left, top, row = [], 0, 0, 0
+    for picture, caption in pictures:
+        if left and left + picture.width > _WIDTH:
+            left, top, row = 0, top + row, 0
+        lines = textwrap.wrap(caption, int(picture.width / _LETTER))
+        head = _LINE * len(lines) + 4
+        words = [
+            _text(4, _LINE * (place + 1), line, colour=QUIET, size=11) for place, line in enumerate(lines)
+        ]
+        shown = f'<g transform="translate(0 {head})">{picture.text}</g>'
+        parts.append(f'<g transform="translate({left:.0f} {top:.0f})">{"".join(words)}{shown}</g>')
+        row = max(row, head + picture.height + _SPACE)
+        left += picture.width + _SPACE
+    height = top + row
+    ground = f'<rect width="{_WIDTH}" height="{height:.0f}" fill="#fff"/>'
+    return _svg(_WIDTH, height, title, [ground, *parts])
 
 
 def _bar(bar, top, percent):
@@ -154,7 +203,8 @@ def _panel(runs, measure, left, colour):
         f'<path d="M{left} 24V{bottom}H{left + _PANEL}" fill="none" stroke="{QUIET}"/>',
         _text(left - 4, 30, f"{top_value:.2g}", anchor="end", colour=QUIET, size=10),
         _text(left - 4, bottom, "0", anchor="end", colour=QUIET, size=10),
-        _text(left + _PANEL, bottom + 14, f"epoch {last:.0f}", anchor="end", colour=QUIET, size=10),
+        _text(left, bottom + 14, "epoch 1", colour=QUIET, size=10),
+        _text(left + _PANEL, bottom + 14, f"{last:.0f}", anchor="end", colour=QUIET, size=10),
     ]
     for (_, name), points in zip(lines, known, strict=True):
         scored = name.startswith("val_")
@@ -167,7 +217,7 @@ def _line(points, left, bottom, last, highest, colour, scored):
     # The last epoch stays, whatever is left out between.
     kept = [*points[:-1:step], *points[-1:]]
     spots = " ".join(
-        f"{left + _PANEL * epoch / last:.1f},{bottom - _PANEL_HEIGHT * min(value / highest, 1):.1f}"
+        f"{left + _PANEL * (epoch - 1) / max(last - 1, 1):.1f},{bottom - _PANEL_HEIGHT * min(value / highest, 1):.1f}"
         for epoch, value in kept
     )
     dash = "" if scored else ' stroke-dasharray="4 3"'
@@ -210,7 +260,8 @@ def _text(x, y, text, *, anchor="start", colour=INK, size=12):
 
 
 def _svg(width, height, title, parts):
-    return (
+    text = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'role="img" {_FONT}><title>{escape(title)}</title>{"".join(parts)}</svg>'
+        f'height="{height:.0f}" role="img" {_FONT}><title>{escape(title)}</title>{"".join(parts)}</svg>'
     )
+    return Picture(width, height, text)

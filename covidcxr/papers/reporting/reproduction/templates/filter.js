@@ -13,6 +13,11 @@ function show() {
   const left = [...document.querySelectorAll("article")].some((element) => element.style.display !== "none");
   document.getElementById("nothing").hidden = left;
 }
+// A choice can be given in the address: index.html?paper=ragab2022
+for (const [name, value] of new URLSearchParams(location.search)) {
+  const select = form.elements.namedItem(name);
+  if (select && [...select.options].some((option) => option.value === value)) select.value = value;
+}
 form.hidden = false;
 form.addEventListener("change", show);
 show();

@@ -3,160 +3,13 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
 from covidcxr.cli import main
 from covidcxr.errors import DataError, OptionError
-from covidcxr.evaluation.audits.report import Audit, Finding
-from covidcxr.evaluation.audits.report import write as write_audit
 from covidcxr.papers.reporting.reproduction import collect, identity, making, pages, sections, store
-
-PATIENT = "patient-7351"
-
-
-def block(hits, low, high, matrix):
-    """One split's scores with an interval of its accuracy."""
-    total = sum(map(sum, matrix))
-    return {
-        "images": total,
-        "patients": total - 2,
-        "classes": ["covid19", "normal"],
-        "accuracy": hits / total,
-        "macro": {},
-        "per_class": {"covid19": {"sensitivity": matrix[0][0] / sum(matrix[0])}, "normal": {}},
-        "confusion_matrix": matrix,
-        "positive": {"class": "covid19"},
-        "intervals": {
-            "measures": {
-                "accuracy": {"value": hits / total, "low": low, "high": high, "method": "patient bootstrap"}
-            }
-        },
-    }
-
-
-def split_rows(shared):
-    """20 images a class: 10 of each trained on, 10 scored, some of the same patients."""
-    rows = []
-    for label, source in (("covid19", "covid-chestxray-dataset"), ("normal", "rsna")):
-        for number in range(20):
-            part, place = ("train", "published") if number < 10 else ("scored", "sound")
-            patient = f"{label}-{number % 10 if number - 10 in range(shared) else number}-{place}"
-            if label == "covid19" and number - 10 in range(shared):
-                patient = f"covid19-{number % 10}-published"
-            rows.append((f"{label}/{PATIENT}-{number}.png", label, patient, source, part))
-    return rows
-
-
-def run_folder(folder, protocol, metrics, *, shared=0, seed=0, **options):
-    folder.mkdir(parents=True)
-    headline = metrics["headline_split"]
-    table = pd.DataFrame(split_rows(shared), columns=["path", "label", "patient_id", "source", "split"])
-    table["split"] = table["split"].replace("scored", headline)
-    table.loc[table["label"] == "normal", "patient_id"] = ""
-    table.to_csv(folder / "split.csv", index=False)
-    curves = {
-        "epoch": [1, 2],
-        "stage": "head",
-        "accuracy": [0.5, 0.75],
-        "loss": [0.7, 0.5],
-        "val_accuracy": [0.6, 0.8],
-        "val_loss": [0.6, 0.4],
-        "learning_rate": 0.001,
-        "seconds": [1.25, 0.5],
-    }
-    pd.DataFrame(curves).to_csv(folder / "history.csv", index=False)
-    config = {
-        "paper": "ragab2022",
-        "command": f"/opt/bin/covidcxr train ragab2022 --data /home/{PATIENT} --weights=/nas/w --out {folder} "
-        "--overwrite",
-        "options": {
-            "protocol": protocol,
-            "case": "B10",
-            "model": "hub",
-            "schedule": "adam",
-            "seed": seed,
-            **options,
-        },
-        "weights": {"loaded": ["Conv1"], "source": "/nas/w/mobilenet.h5"},
-        "environment": {
-            "python": "3.11.7",
-            "platform": "Linux-of-ann",
-            "cores": 2,
-            "devices": ["CPU"],
-            "packages": {"keras": "3.15.1"},
-        },
-        "notes": [f"{PATIENT}: 1 in train"],
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    return folder
-
-
-@pytest.fixture
-def runs(tmp_path):
-    published = {
-        "headline_split": "val",
-        "splits": {"val": block(17, 0.70, 0.95, [[8, 2], [1, 9]])},
-        "as_published": {
-            "validation_accuracy": 0.8,
-            "validation_loss": 0.5,
-            "augmented_validation": block(16, None, None, [[7, 3], [1, 9]]),
-        },
-    }
-    sound = {"headline_split": "test", "splits": {"test": block(15, 0.60, 0.90, [[7, 3], [2, 8]])}}
-    places = [
-        run_folder(tmp_path / "runs" / "published", "published", published, shared=2),
-        run_folder(tmp_path / "runs" / "sound", "sound", sound),
-    ]
-    probes = pd.DataFrame(
-        {
-            "probe": ["border"],
-            "class": ["covid19"],
-            "roc_auc": [0.9],
-            "roc_auc_low": [0.8],
-            "roc_auc_high": [0.95],
-        }
-    ).assign(images=20, patients=18, flag="warning")
-    checks = pd.DataFrame({"check": ["patient", "same", "copy"], "across_parts": [5, 1, 0]})
-    finding = Finding("confounding", "source", "warning", f"{PATIENT} and others", {"patients": [PATIENT]})
-    write_audit(
-        [
-            Audit("shortcuts", "Shortcuts", {"probes": probes}),
-            Audit("leaks", "Leaks", {"checks": checks}),
-            Audit("confounding", "Confounding", {}, (finding,)),
-        ],
-        places[1] / "audit",
-    )
-    return places
-
-
-@pytest.fixture
-def elsewhere(tmp_path, runs):
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    facts = {
-        "paper": "ragab2022",
-        "protocol": "sound",
-        "unit": {"model": "hub", "case": "B10"},
-        "model": "gone.h5",
-    }
-    (folder / "evaluation.json").write_text(json.dumps(facts))
-    (folder / "metrics.json").write_text(json.dumps(block(12, 0.5, 0.7, [[6, 4], [4, 6]])))
-    return folder
-
-
-@pytest.fixture
-def results(tmp_path, runs, elsewhere):
-    """A repository with collected results and a README with markers."""
-    folder = tmp_path / "repository" / "docs" / "results"
-    folder.mkdir(parents=True)
-    (folder.parents[1] / "README.md").write_text(f"# All\n\n{pages.BEGIN}\nbefore\n{pages.END}\n\nafter\n")
-    store.write(collect.collect(runs, [elsewhere]), folder)
-    making.write(folder)
-    return folder
 
 
 def row(folder, name):
@@ -256,12 +109,12 @@ def test_curves_and_matrices_are_the_runs_own(results):
         assert list(one["images"]) == cells
 
 
-def test_no_patient_and_no_place_gets_out(results):
+def test_no_patient_and_no_place_gets_out(results, patient):
     for path in results.rglob("*"):
         if path.is_file():
             text = path.read_text()
             for word in (
-                PATIENT,
+                patient,
                 "covid19-0",
                 "/home",
                 "/nas",
@@ -299,11 +152,11 @@ def test_a_run_trained_anew_takes_its_own_place(results, runs):
     assert row(results, "accuracy")[5].startswith("elsewhere: 60.00 %")
 
 
-def test_seeds_are_joined_and_settings_kept_apart(results, runs, tmp_path):
+def test_seeds_are_joined_and_settings_kept_apart(results, runs, tmp_path, write_run):
     metrics = json.loads((runs[1] / "metrics.json").read_text())
     metrics["splits"]["test"]["accuracy"] = 0.65
-    second = run_folder(tmp_path / "second", "sound", metrics, seed=1)
-    other = run_folder(tmp_path / "other", "sound", metrics, epochs=3, dropout=0.2)
+    second = write_run(tmp_path / "second", "sound", metrics, seed=1)
+    other = write_run(tmp_path / "other", "sound", metrics, epochs=3, dropout=0.2)
     store.write(store.read(results).replaced(collect.collect([second, other])), results)
     making.write(results)
     # The mean of 0.75 and 0.65; the models' own intervals are both [60, 90], Student's is wider: 5 * 12.706 points
@@ -325,6 +178,8 @@ def test_seeds_are_joined_and_settings_kept_apart(results, runs, tmp_path):
         (lambda folder: edit(folder.parents[1] / "README.md", "75.00 %", "95.00 %"), r"README\.md:\d+: "),
         (lambda folder: (folder / "index.html").unlink(), r"index\.html: missing"),
         (lambda folder: (folder / "tables" / "yin2020.md").write_text("x"), r"yin2020\.md: stray"),
+        (lambda folder: (folder / "figures" / "other.svg").write_text("x"), r"other\.svg: stray"),
+        (lambda folder: sheet(folder).write_text("x"), r"ragab2022-b10-hub-\w+\.svg:1: "),
         (
             lambda folder: edit(folder / "measures.csv", ",0.75,0.6,0.9,", ",0.74,0.6,0.9,"),
             r"ragab2022\.md:\d+: ",
@@ -335,7 +190,7 @@ def test_seeds_are_joined_and_settings_kept_apart(results, runs, tmp_path):
             r"ragab2022\.md:\d+: ",
         ),
     ],
-    ids=["digit", "page", "readme", "missing", "stray", "csv", "order", "line-end"],
+    ids=["digit", "page", "readme", "missing", "stray", "picture", "drawing", "csv", "order", "line-end"],
 )
 def test_the_check_sees_every_change_and_writes_nothing(change, culprit, results, capsys):
     words = ["report", "reproduce", "--results", str(results), "--check"]
@@ -346,6 +201,10 @@ def test_the_check_sees_every_change_and_writes_nothing(change, culprit, results
     assert main(words) == 3
     assert re.search(culprit, capsys.readouterr().out)
     assert texts(results.parents[1]) == before
+
+
+def sheet(folder):
+    return next((folder / "figures").glob("*.svg"))
 
 
 def edit(path, old, new):
@@ -371,7 +230,7 @@ def test_writing_mends_what_the_check_found_and_keeps_what_is_not_ours(results):
 @pytest.mark.parametrize(
     ("name", "change", "culprit"),
     [
-        ("runs", lambda path: path.unlink(), "no runs.csv"),
+        ("runs", lambda path: path.unlink(), "runs.csv: not a readable table"),
         ("audits", lambda path: path.unlink(), "audits.csv: not a readable table"),
         ("measures", lambda path: edit(path, "value", "worth"), "other columns"),
         (
@@ -409,33 +268,6 @@ def test_phantoms_get_no_verdict(runs, tmp_path):
     ((group,),) = (section.groups for section in sections.sections(collect.collect(runs)))
     assert "no radiographs" in group.cautions[0]
     assert "The paper's figure" not in " ".join(row.verdict for row in group.rows)
-
-
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.texts, self.attributes = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attrs]
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def test_the_gallery_loads_nothing_and_shows_everything(results):
-    page = Page((results / "index.html").read_text())
-    # Bars, two learning curves, the matrices of as_paper, plain twice and external.
-    assert page.tags.count("svg") == 7
-    assert not {"img", "link", "iframe", "object", "a"} & set(page.tags)
-    assert not [item for item in page.attributes if item[1] in ("src", "href", "action")]
-    assert ("article", "data-paper", "ragab2022") in page.attributes
-    assert {("option", "value", value) for value in ("ragab2022", "hub", "published", "sound")} <= set(
-        page.attributes
-    )
-    assert "80.00 % [58.40, 91.93]; as they are: 85.00 % [70.00, 95.00]" in page.texts
 
 
 def test_names_from_outside_are_escaped(results, runs, elsewhere):
