@@ -1,14 +1,15 @@
-"""`covidcxr export MODEL`: a trained model for ONNX Runtime, TensorFlow Serving, or Keras 2."""
+"""`covidcxr export MODEL`: a trained model for ONNX Runtime, TensorFlow Serving, Keras 2, or half as large."""
 
-_FORMATS = ("onnx", "saved_model", "h5-keras2")
+_FORMATS = ("onnx", "saved_model", "h5-keras2", "h5-float16")
 
 
 def add_parser(commands):
     """Add the command to the parser."""
     parser = commands.add_parser(
         "export",
-        help="write a model as ONNX, SavedModel or an .h5 of Keras 2",
-        description="Write a model for programs without this package, in float32. Beside it stands a JSON file with "
+        help="write a model as ONNX, SavedModel, an .h5 of Keras 2, or an .h5 of half the size",
+        description="Write a model for programs without this package, in float32; or, as h5-float16, for this package, "
+        "stored in 16 bits and computing in 32. Beside it stands a JSON file with "
         "the class names and the preprocessing: the exported network takes preprocessed images. "
         "Not a medical device.",
     )

@@ -1,4 +1,4 @@
-"""A trained model for programs without this package: ONNX, TensorFlow's SavedModel, an `.h5` of Keras 2."""
+"""A trained model in other formats: ONNX, TensorFlow's SavedModel, an `.h5` of Keras 2, an `.h5` of half the size."""
 
 import contextlib
 import importlib.util
@@ -12,14 +12,15 @@ from pathlib import Path
 
 from covidcxr.atomic import make_folder, output_errors, whole_file, write_json
 from covidcxr.errors import ModelError, OptionError, OutputError
-from covidcxr.models import files, keras2_export, model_config
+from covidcxr.models import files, half_storage, keras2_export, model_config
 
 FORMATS = {
     "onnx": "ONNX, for ONNX Runtime, OpenVINO and others",
     "saved_model": "a folder for TensorFlow, TensorFlow Serving and TensorFlow Lite",
     "h5-keras2": "an .h5 for Keras 2, such as tf_keras",
+    "h5-float16": "an .h5 of half the size for this package, computing in float32",
 }
-_SUFFIXES = {"onnx": ".onnx", "h5-keras2": ".h5"}
+_SUFFIXES = {"onnx": ".onnx", "h5-keras2": ".h5", "h5-float16": ".h5"}
 _ONNX_PACKAGES = ("onnx", "tf2onnx")
 _NOTE = "Not a medical device."
 
@@ -36,9 +37,9 @@ def export(model, out, format="onnx"):  # noqa: A002
     model : keras.Model or path-like
         A model of this package, or its .h5 or .keras file.
     out : path-like
-        Ending in .onnx (onnx) or .h5 (h5-keras2), or a folder that does not exist yet (saved_model). Written
-        whole or not at all.
-    format : {"onnx", "saved_model", "h5-keras2"}, optional
+        Ending in .onnx (onnx) or .h5 (h5-keras2, h5-float16), or a folder that does not exist yet
+        (saved_model). Written whole or not at all.
+    format : {"onnx", "saved_model", "h5-keras2", "h5-float16"}, optional
 
     Returns
     -------
@@ -271,6 +272,12 @@ def _write_keras2(model, out, info):
             file.attrs["model_config"] = json.dumps(described).encode("utf-8")
 
 
+def _write_half(model, out, info):
+    with whole_file(out) as temporary, tempfile.TemporaryDirectory() as place:
+        whole = files.save_model(model, Path(place) / "whole.h5", info)
+        half_storage.write(whole, temporary)
+
+
 @contextlib.contextmanager
 def _as_model_error(out, kind):
     try:
@@ -301,4 +308,9 @@ def _quiet(*names):
             logger.setLevel(level)
 
 
-_WRITERS = {"onnx": _write_onnx, "saved_model": _write_saved_model, "h5-keras2": _write_keras2}
+_WRITERS = {
+    "onnx": _write_onnx,
+    "saved_model": _write_saved_model,
+    "h5-keras2": _write_keras2,
+    "h5-float16": _write_half,
+}
