@@ -14,7 +14,7 @@ from covidcxr.cli.console import drop_broken_streams, exhausted, one_line, prepa
 from covidcxr.errors import CovidcxrError, OptionError
 from covidcxr.version import __version__
 
-COMMANDS = ("train", "predict", "evaluate", "data", "audit", "report", "papers", "export", "bench")
+COMMANDS = ("train", "predict", "evaluate", "data", "audit", "report", "papers", "models", "export", "bench")
 
 
 class Parser(argparse.ArgumentParser):

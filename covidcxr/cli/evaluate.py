@@ -11,7 +11,9 @@ def add_parser(commands):
         description="Score a model on labelled images, in all and by sex, age, view and source. Every label of the "
         "data must be a class of the model, be mapped to one with --map, or be left out with --drop.",
     )
-    parser.add_argument("model", metavar="MODEL.h5", help="a model of this package")
+    parser.add_argument(
+        "model", metavar="MODEL.h5", help="a model of this package, or the name of one that comes with it"
+    )
     add_data(parser)
     parser.add_argument(
         "--split-file", metavar="CSV", help="a run's split.csv: which images belong to which split"
@@ -49,11 +51,13 @@ def run(args):
     from covidcxr.cli.console import positive, quiet_tensorflow
     from covidcxr.evaluation.external import check_folder, evaluate, labelled_images
     from covidcxr.models.files import load_model, read_info
+    from covidcxr.models.shipped import model_file
 
     positive(args.batch_size, "--batch-size")
     if args.out:
         check_folder(args.out)
-    info = read_info(args.model)
+    path = model_file(args.model)
+    info = read_info(path)
     mapping = _mapping(args.map)
     drop = [label for words in args.drop for label in words.split(",")]
     records = labelled_images(
@@ -66,7 +70,7 @@ def run(args):
         split=args.split,
     )
     quiet_tensorflow()
-    result = evaluate(load_model(args.model), records, seed=args.seed, batch_size=args.batch_size)
+    result = evaluate(load_model(path), records, seed=args.seed, batch_size=args.batch_size)
     if args.out:
         result.write(args.out, _facts(args, info, mapping, drop))
     result.print()

@@ -1,8 +1,8 @@
 """An .h5 of about half the size: large kernels are stored in 16 bits and come back as the 32 that are computed with."""
 
 _WEIGHTS = "model_weights"
-# Smaller arrays (biases, batch normalisation, first and depthwise convolutions) are a tenth of a MobileNetV2, and
-# rounding them moved its probabilities twelve times as far as rounding the others.
+# Smaller arrays (biases, batch normalisation, first and depthwise convolutions) are few, and rounding them too moved a
+# MobileNetV2's probabilities twelve times as far.
 _SMALLEST = 20_000
 
 
