@@ -49,7 +49,8 @@ def run(args):
         found = making.differences(folder)
         for line in found:
             print(line)
-        print(f"{len(found)} differences" if found else "every made file is what the CSV files make")
+        count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
+        print(count if found else "every made file is what the CSV files make")
         return DIFFERENT if found else 0
     if args.collect:
         _collect(args, folder)

@@ -363,8 +363,8 @@ def test_real_runs_are_collected_made_and_checked(reproduced, shelf, capsys):
 def test_words_without_meaning_to_reproduce(shelf, tmp_path, capsys):
     sound, results = str(shelf / "sound"), ["--results", str(tmp_path / "results")]
     for words, culprit in (
-        (["reproduce", *results], "no runs.csv"),
-        (["reproduce", "--check", *results], "no runs.csv"),
+        (["reproduce", *results], "no such folder of results"),
+        (["reproduce", "--check", *results], "no such folder of results"),
         (["reproduce", sound, *results], "name finished runs with --collect"),
         (["reproduce", "--check", "--collect", sound, *results], "--check only compares"),
         (["reproduce", "--external", sound, *results], "belongs to --collect"),

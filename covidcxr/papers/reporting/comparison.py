@@ -137,9 +137,10 @@ def compare_measures(recipe, measured, elsewhere=(), *, real=True):
     -------
     list of Row
     """
-    rows = [_row(recipe, claim, claim.measure, measured, elsewhere) for claim in recipe.claims]
-    rows = [row for row in rows if row is not None]
     groups = dict.fromkeys(measured[["case", "model", "arm"]].itertuples(index=False, name=None))
+    claims = [claim for claim in recipe.claims if any(_speaks_of(claim, group) for group in groups)]
+    rows = [_row(recipe, claim, claim.measure, measured, elsewhere) for claim in claims]
+    rows = [row for row in rows if row is not None]
     if len(groups) <= _MOST_GROUPS:
         printed = {(row.models, row.measure) for row in rows}
         rows += _not_printed(recipe, groups, printed, measured, elsewhere)
@@ -293,6 +294,10 @@ def _row(recipe, claim, measure, measured, elsewhere):
     )
 
 
+def _speaks_of(claim, group):
+    return all(key in ("", own) for key, own in zip((claim.case, claim.model, claim.arm), group, strict=True))
+
+
 def _not_printed(recipe, groups, printed, measured, elsewhere):
     from covidcxr.papers.recipe import Claim
 
@@ -393,7 +398,8 @@ def _worse(row, change):
 def title_of(measure, label, split):
     """Return a measure in words, with its class and its split where it is of one."""
     words = _TITLES.get(measure, measure.replace("_", " "))
-    return words + (f" of {label}" if label else "") + (f" ({split})" if split else "")
+    of = ", mean of the classes" if label == "macro" else f" of {label}" if label else ""
+    return words + of + (f" ({split})" if split else "")
 
 
 def _of_a_class(claim, measured):

@@ -1,5 +1,6 @@
 """What was not run, and what was run otherwise than printed, is said beside the paper's figures."""
 
+import json
 from dataclasses import fields
 
 import pandas as pd
@@ -43,7 +44,7 @@ def test_what_a_study_left_out_stands_beside_the_papers_figure_until_it_is_run(
     }
     glance, told = lines(folder, "| vgg19 |")
     assert glance == "| vgg19 | — | accuracy | 98.91 % (Table II) | weights not at hand | — | — | — |"
-    assert "sensitivity 100.00 % (Table II)" in told
+    assert "sensitivity of covid19 100.00 % (Table II)" in told
     assert told.endswith(f"| weights not at hand | {command} |")
     assert len(lines(folder, "| not run |")) == 2 * (NETWORKS - 2)
     assert len(put(folder, [later])) == 0
@@ -125,8 +126,6 @@ def test_other_sources_and_fewer_images_are_told():
 
 
 def test_a_scaled_run_is_labelled_wherever_it_stands(results, runs, write_run, tmp_path):
-    import json
-
     metrics = json.loads((runs[1] / "metrics.json").read_text())
     put(results, [write_run(tmp_path / "scaled", "sound", metrics, epochs=3)])
     words = "3 epochs instead of the recipe's 10"
@@ -141,6 +140,18 @@ def test_a_scaled_run_is_labelled_wherever_it_stands(results, runs, write_run, t
         True
     ) == 1
     assert words in (results / "index.html").read_text().replace("&#39;", "'")
+
+
+def test_the_setting_nearest_to_the_papers_comes_first(results, runs, write_run, tmp_path):
+    metrics = json.loads((runs[1] / "metrics.json").read_text())
+    other = write_run(tmp_path / "other", "sound", metrics)
+    table = pd.read_csv(other / "split.csv", keep_default_na=False)
+    # By the alphabet this source stands before the paper's.
+    table.assign(source=table["source"].replace("rsna", "kermany")).to_csv(other / "split.csv", index=False)
+    put(results, [other])
+    text = (results / "tables" / "ragab2022.md").read_text()
+    heads = [line for line in text.splitlines() if line.startswith("## covid19")]
+    assert [head.rpartition(" ")[2] for head in heads] == ["rsna", "kermany"]
 
 
 def test_every_option_of_a_run_is_known_to_be_part_of_its_setting_or_not():

@@ -14,6 +14,7 @@ COLUMNS = (
     "what explains the difference",
 )
 NONE = "—"
+_OF_A_CLASS = {"sensitivity", "specificity", "precision", "f1", "roc_auc"}
 NOTE = (
     "In brackets 95 % intervals: bootstrap over patients, or Wilson's where every resample agrees; over several models "
     "the wider of Student's interval of their mean and the mean of their own. Where a paper scores augmented images or "
@@ -108,16 +109,17 @@ def changes(group):
     return f"Not the paper's setting: {'; '.join(group.changes)}." if group.changes else ""
 
 
-def claim_name(item, positive=""):
+def claim_name(item, positive):
     """Return the measure of a printed figure in words.
 
     Parameters
     ----------
     item : covidcxr.papers.recipe.Claim
     positive : str
-        The recipe's positive class, which is not named.
+        The recipe's positive class, which measures of a class are of where the paper names none.
     """
-    return comparison.title_of(item.measure, "" if item.label == positive else item.label, item.split)
+    label = item.label or (positive if item.measure in _OF_A_CLASS else "")
+    return comparison.title_of(item.measure, label, item.split)
 
 
 def claim_figure(item):

@@ -57,7 +57,7 @@ def lines(sections, missing):
         Without figures of single folds.
     """
     run = [line for section in sections for group in section.groups for line in _of(section, group)]
-    return run + [line for item in missing for line in _of_missing(item)]
+    return run + [line for item in missing for line in _of_missing(item, sections[0].recipe.positive_class)]
 
 
 def missing_row(item, positive):
@@ -84,8 +84,14 @@ def _of(section, group):
         yield Line((group.title, cells.short_changes(group), *texts), group.model, protocols, place)
 
 
-def _of_missing(item):
+def _of_missing(item, positive):
     for claim in item.claims:
         if claim.measure == _MEASURE and not claim.fold.isdecimal():
-            known = (item.title, cells.NONE, cells.claim_name(claim), cells.claim_figure(claim), item.reason)
+            known = (
+                item.title,
+                cells.NONE,
+                cells.claim_name(claim, positive),
+                cells.claim_figure(claim),
+                item.reason,
+            )
             yield Line((*known, *[cells.NONE] * (len(COLUMNS) - len(known))), item.model)

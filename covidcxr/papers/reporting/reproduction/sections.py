@@ -87,7 +87,7 @@ def sections(results):
     Returns
     -------
     list of Section
-        Papers and settings in alphabetical order, models in the paper's.
+        Papers in alphabetical order, settings with fewer changes first, models in the paper's order.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def sections(results):
         )
         groups = [_group(recipe, name, _of(runs, name), numbers) for name in names]
         found.append(Section(recipe, setting, groups))
-    return found
+    return sorted(found, key=lambda section: (section.recipe.key, len(section.groups[0].changes)))
 
 
 def _place(recipe, name):
