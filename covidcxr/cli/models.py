@@ -53,7 +53,7 @@ def print_models():
         print(f"  scored on: {row['images']} images of {row['patients']} patients, split {row['split']}")
         for score in shipped.SCORES:
             print(f"  {score.replace('_', ' ')}: {one.score(score)}")
-    print(f"{len(models)} models in {shipped.folder()}; brackets are 95 % intervals. Not a medical device.")
+    print(f"in {shipped.folder()}: {len(models)} in all; brackets are 95 % intervals. Not a medical device.")
 
 
 def run_ship(args):
