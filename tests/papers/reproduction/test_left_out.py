@@ -111,6 +111,21 @@ def test_changed_options_are_told_with_what_the_recipe_has(paper, case, model, o
     assert changes.changes(recipe, case, model, options, images(**counts)) == said
 
 
+@pytest.mark.parametrize(
+    ("paper", "folds", "trials", "said"),
+    [
+        ("nemati2022", {"published": [1, 2, 3, 4, 5], "sound": [1, 1]}, [0], ["1 of 5 folds"]),
+        ("nemati2022", {"published": [1, 2, 3, 4, 5]}, [0], []),
+        ("khalifa2020", {"published": [0]}, [1, 3], ["2 of 3 trials"]),
+        ("yin2020", {"sound": [0]}, [0], []),
+    ],
+)
+def test_fewer_folds_and_trials_are_told(paper, folds, trials, said):
+    rows = [(name, fold, trial) for name, all_of in folds.items() for fold in all_of for trial in trials]
+    runs = pd.DataFrame(rows, columns=["protocol", "fold", "trial"])
+    assert changes.fewer_runs(papers.get(paper).recipe, runs) == said
+
+
 def test_other_sources_and_fewer_images_are_told():
     recipe = papers.get("ragab2022").recipe
     setting = "covid19: covid-chestxray-dataset; normal: kermany"

@@ -38,6 +38,25 @@ def changes(recipe, case, model, setting, images):
     return [*found, *([f"{', '.join(short)} images"] if short else [])]
 
 
+def fewer_runs(recipe, runs):
+    """Say how many folds or trials of the paper's were run, where that is not all.
+
+    Parameters
+    ----------
+    recipe : covidcxr.papers.recipe.Recipe
+    runs : pandas.DataFrame
+        Rows of runs.csv of one model, numbers as numbers; the protocol with fewer counts.
+
+    Returns
+    -------
+    list of str
+        Such as ``"2 of 5 folds"``.
+    """
+    counts = runs.groupby("protocol")[["fold", "trial"]].nunique().min()
+    whole = {"fold": recipe.folds, "trial": recipe.trials}
+    return [f"{counts[axis]} of {number} {axis}s" for axis, number in whole.items() if counts[axis] < number]
+
+
 def _option(case, network, word, words):
     name, _, value = word.partition(" ")
     if name == "--epochs":

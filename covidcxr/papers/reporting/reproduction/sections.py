@@ -45,7 +45,7 @@ class Group:
     border : Border or None
     reasons, cautions : tuple of str
     changes : tuple of str
-        What was done otherwise than the recipe says; of the first run, and all of a setting did the same.
+        What was done otherwise than the recipe says.
     """
 
     case: str
@@ -149,7 +149,7 @@ def _group(recipe, name, runs, numbers):
         _border(runs, numbers["audits"]),
         tuple(reasons.reasons(recipe, arm, runs, rows, numbers["audits"])),
         tuple(_cautions(runs, real)),
-        tuple(_changes(recipe, runs.iloc[0], images)),
+        tuple(_changes(recipe, runs, images)),
     )
 
 
@@ -189,6 +189,8 @@ def _cautions(runs, real):
         yield "Smoke preset: no figure is a result."
 
 
-def _changes(recipe, run, images):
-    own = images[images[store.RUN] == run[store.RUN]]
-    return changes.changes(recipe, run["case"], run["model"], run["setting"], own)
+def _changes(recipe, runs, images):
+    first = runs.iloc[0]
+    own = images[images[store.RUN] == first[store.RUN]]
+    told = changes.changes(recipe, first["case"], first["model"], first["setting"], own)
+    return [*told, *changes.fewer_runs(recipe, runs)]
