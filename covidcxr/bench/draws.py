@@ -82,7 +82,9 @@ def _difference(mine, stock):
         stock.assign(right=_right(stock)), on=key, suffixes=("", "_stock")
     )
     paired["gain"] = paired["right"].astype(int) - paired["right_stock"].astype(int)
-    sums = paired.groupby("patient_id")["gain"].agg(["sum", "size"]).to_numpy()
+    # Where the source names no patient, each image is one.
+    patients = paired["patient_id"].fillna(paired["path"])
+    sums = paired.groupby(patients)["gain"].agg(["sum", "size"]).to_numpy()
     generator = np.random.default_rng(0)
     chosen = generator.integers(0, len(sums), (_RESAMPLES, len(sums)))
     totals = sums[chosen].sum(axis=1)

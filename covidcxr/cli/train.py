@@ -125,7 +125,7 @@ def _add_speed(group):
         "--draws",
         default="auto",
         metavar="N|all|auto|off",
-        help="random transforms of an image whose frozen features are computed once and kept (auto: 8); all: as "
+        help="random transforms of an image whose frozen features are computed once and kept (auto: 16); all: as "
         "many as epochs; off: none are kept",
     )
 

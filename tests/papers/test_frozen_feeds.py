@@ -101,7 +101,7 @@ def test_folds_share_what_they_have_in_common_to_the_last_bit(data, tmp_path, mo
 def test_draws_are_chosen_by_what_is_frozen_and_drawn(data, tmp_path):
     run = Run("nemati2022", data, tmp_path, epochs=20, **NEMATI)
     assert run.frozen.draws == frozen_feeds.DEFAULT_DRAWS
-    assert run.frozen.note == "frozen features of 8 draws an image"
+    assert run.frozen.note == "frozen features of 16 draws an image"
 
     def draws(**changes):
         plan = replace(run.plan, **changes)

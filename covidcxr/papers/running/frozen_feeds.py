@@ -12,7 +12,7 @@ from covidcxr.papers.running import feeding
 from covidcxr.papers.running.monitoring import monitored
 
 # Transforms of an image under `--draws auto`; `python -m covidcxr.bench.draws` compares it with others.
-DEFAULT_DRAWS = 8
+DEFAULT_DRAWS = 16
 OFF, ALL, AUTO = "off", "all", "auto"
 
 
