@@ -30,7 +30,9 @@ def test_an_image_without_a_patient_is_a_patient_of_its_own(known):
     gains = mine.astype(int) - stock
     error = gains.std() / np.sqrt(len(gains))
     assert difference == pytest.approx(gains.mean())
-    assert (low, high) == pytest.approx((difference - 1.96 * error, difference + 1.96 * error), abs=0.2 * error)
+    assert (low, high) == pytest.approx(
+        (difference - 1.96 * error, difference + 1.96 * error), abs=0.2 * error
+    )
 
 
 def test_images_of_one_patient_are_drawn_together():
