@@ -106,7 +106,7 @@ def _machine(about):
 def _not_reached(report):
     lines = [_missed(part, item) for part, item in report.missed()]
     lines += [
-        f"- {part.title}: not measured, {part.state}: {part.problem}"
+        f"- {part.title}: {part.extent}, {part.state}: {part.problem}"
         for part in report.parts
         if part.state != MEASURED
     ]
@@ -124,7 +124,7 @@ def _missed(part, item):
 
 
 def _part(part, figure):
-    if part.state != MEASURED:
+    if not part.items:
         return ""
     blocks = [f"## {part.title}"]
     races, facts = cells.races(part.items), cells.facts(part.items)

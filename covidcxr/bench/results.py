@@ -28,8 +28,9 @@ class PartResult:
     state : str
         ``"measured"``; ``"refused"`` where something the user can mend was missing; ``"failed"`` where it broke.
     items : tuple of Race and Fact
+        All of them where it was measured, else those that it gave before.
     problem : str
-        One line; why it was not measured.
+        One line; why it was not measured to its end.
     seconds : float
         Wall-clock time of the whole part.
     """
@@ -40,6 +41,11 @@ class PartResult:
     items: tuple = ()
     problem: str = ""
     seconds: float = 0.0
+
+    @property
+    def extent(self):
+        """How much of it was measured, in words."""
+        return "measured" if self.state == MEASURED else "measured in part" if self.items else "not measured"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def run_part(name, bench, package=PACKAGE):
     Returns
     -------
     PartResult
-        Whatever happens in the part: a `CovidcxrError` there is ``"refused"``, anything else ``"failed"``.
+        Whatever happens in the part: a `CovidcxrError` there is ``"refused"``, anything else ``"failed"``. Items that
+        the part gave before are kept; its process dying loses them.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -166,17 +167,19 @@ def _child(package, name, settings, log, connection):
 
 
 def _measured(package, name, bench):
-    title = name
+    answer = {"state": MEASURED, "title": name, "items": []}
     try:
         part = importlib.import_module(f"{package}.{name}")
-        title = part.TITLE
-        items = [item_to_dict(item) for item in part.measure(bench)]
-        return {"state": MEASURED, "title": title, "items": items}
+        answer["title"] = part.TITLE
+        # What a part gave before it broke was measured none the less.
+        for item in part.measure(bench):
+            answer["items"].append(item_to_dict(item))
     except CovidcxrError as error:
-        return {"state": REFUSED, "title": title, "problem": str(error)}
+        answer |= {"state": REFUSED, "problem": str(error)}
     except Exception as error:
         traceback.print_exc()
-        return {"state": FAILED, "title": title, "problem": _reason(error)}
+        answer |= {"state": FAILED, "problem": _reason(error)}
+    return answer
 
 
 def _reason(error):

@@ -20,7 +20,8 @@ def print_part(part):
     """
     console = _console()
     if part.state != MEASURED:
-        console.print(f"\n{part.title}: not measured, {part.state}: {part.problem}")
+        console.print(f"\n{part.title}: {part.extent}, {part.state}: {part.problem}")
+    if not part.items:
         return
     console.print(f"\n{part.title} ({part.seconds:.0f} s)")
     _print_rows(console, cells.RACE_HEAD, map(cells.race_row, cells.races(part.items)))
@@ -40,7 +41,7 @@ def print_summary(report):
         console.print(f"not reached: {item.title}")
     for part in report.parts:
         if part.state != MEASURED:
-            console.print(f"not measured: {part.title}")
+            console.print(f"{part.extent}: {part.title}")
     for warning in report.about["warnings"]:
         console.print(f"warning: {warning}")
 

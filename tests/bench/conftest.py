@@ -29,6 +29,13 @@ def measure(bench):
     print("torn table")
     raise ZeroDivisionError("oh\\nno")
 """
+HALTING = """
+from covidcxr.bench.measuring import Fact
+TITLE = "A part that breaks in its middle"
+def measure(bench):
+    yield Fact("f", "a fact", (1.0, 3.0, 2.0), "%", "below 5 %")
+    raise KeyError("second")
+"""
 CRASHING = """
 import os, sys
 TITLE = "A part that crashes"
@@ -51,6 +58,7 @@ PARTS = {
     "sound": SOUND,
     "refusing": REFUSING,
     "raising": RAISING,
+    "halting": HALTING,
     "crashing": CRASHING,
     "broken": BROKEN,
     "numbers": NUMPY,
@@ -80,6 +88,7 @@ def report():
     parts = (
         PartResult("one", "Part one", "measured", (RACE, SHARE, FACT), "", 12.5),
         PartResult("two", "Part two", "failed", (), "ZeroDivisionError: oh", 1.0),
+        PartResult("three", "Part three", "failed", (SHARE,), "KeyError: second", 1.0),
     )
     about = {
         "date": "2026-01-02T03:04:05+00:00",

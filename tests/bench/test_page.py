@@ -30,6 +30,8 @@ def test_goals_not_reached_stand_before_the_parts(report):
     assert text.index("## Not reached") < missed < text.index("## Part one")
     assert "- Part two: not measured, failed: ZeroDivisionError: oh" in text
     assert "## Part two" not in text
+    assert "- Part three: measured in part, failed: KeyError: second" in text
+    assert "## Part three" in text
 
 
 def test_the_page_says_by_what_and_on_what_it_was_made(report):

@@ -38,6 +38,13 @@ def test_a_part_that_cannot_be_measured_is_named_with_the_reason(package, bench,
     assert found.items == ()
 
 
+def test_what_a_part_gave_before_it_broke_is_kept(package, bench):
+    found = runner.run_part("halting", bench[0], package)
+    assert (found.state, found.extent) == ("failed", "measured in part")
+    assert found.problem.startswith("KeyError: 'second'")
+    assert [item.key for item in found.items] == ["f"]
+
+
 def test_numbers_of_numpy_come_back_as_numbers(package, bench):
     assert runner.run_part("numbers", bench[0], package).items[0].values == (0.5, 2.0)
 

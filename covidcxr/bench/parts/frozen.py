@@ -14,7 +14,7 @@ TITLE = "Frozen layers run once"
 
 _FOLDS, _EPOCHS, _CLASS = 5, 120, 180
 _SWEPT = ("mobilenet", "mobilenetv2", "densenet121")
-_STEPPED = ("mobilenet", "densenet121", "inception_v3", "vgg19")
+_STEPPED = ("mobilenet", "densenet121", "inceptionv3", "vgg19")
 _QUICK_SIDE, _QUICK_CLASS = 96, 60
 _BATCH = 32
 # A step of the largest networks is long, and long runs spread little.
@@ -22,20 +22,20 @@ _STEP_REPEATS = 3
 
 
 def measure(bench):
-    """Return the races of the sweep and of the steps.
+    """Give the races of the sweep and of the steps, each as it is measured.
 
     Parameters
     ----------
     bench : covidcxr.bench.measuring.Bench
 
-    Returns
-    -------
-    list of Race and Fact
+    Yields
+    ------
+    Race or Fact
     """
-    results = [_sweep(bench, key) for key in (_SWEPT[:1] if bench.quick else _SWEPT)]
+    for key in _SWEPT[:1] if bench.quick else _SWEPT:
+        yield _sweep(bench, key)
     for key in _STEPPED[:1] if bench.quick else _STEPPED:
-        results += _steps(bench, key)
-    return results
+        yield from _steps(bench, key)
 
 
 def _sweep(bench, key):
@@ -80,15 +80,21 @@ def _sweep(bench, key):
 
 
 def _weights(bench, backbone, side):
-    """Return the weights to start from, or ``"none"`` where this network's are not at hand."""
+    """Return the weights to start from: a file of random ones where this network's are not at hand.
+
+    Without a file, a run would fit batch normalisation to its images first, which a pretrained network needs not.
+    """
     from covidcxr.errors import CovidcxrError
+    from covidcxr.models import backbones
     from covidcxr.models.pretrained import find_weights
 
-    try:
-        find_weights(backbone, bench.weights, input_size=side)
-    except CovidcxrError:
-        return "none"
-    return bench.weights
+    with contextlib.suppress(CovidcxrError):
+        if bench.weights != "none":
+            find_weights(backbone, bench.weights, input_size=side)
+            return bench.weights
+    path = bench.folder / f"{backbone}.h5"
+    backbones.build(backbone, (side, side, 3)).save(path)
+    return str(path)
 
 
 def _data_sets(sets, number):

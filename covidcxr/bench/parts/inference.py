@@ -38,21 +38,19 @@ def measure(bench):
     ----------
     bench : covidcxr.bench.measuring.Bench
 
-    Returns
-    -------
-    list of covidcxr.bench.measuring.Race and covidcxr.bench.measuring.Fact
+    Yields
+    ------
+    covidcxr.bench.measuring.Race or covidcxr.bench.measuring.Fact
     """
     import keras
 
     keras.utils.set_random_seed(bench.seed)
-    results = []
     for name in list(_SHARES)[:1] if bench.quick else _SHARES:
         bench.say(f"inference: {name}")
         model, loader = _network(name)
-        results += _end_to_end(bench, name, model, loader)
+        yield from _end_to_end(bench, name, model, loader)
         if importlib.util.find_spec("openvino"):
-            results += _against_openvino(bench, name, model, loader)
-    return results
+            yield from _against_openvino(bench, name, model, loader)
 
 
 def _network(name):

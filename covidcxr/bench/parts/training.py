@@ -34,29 +34,27 @@ _NETWORKS_QUICK = (_Network("resnet18", "ResNet18", 96, 8),)
 
 
 def measure(bench):
-    """Race each network in the settings that this device has.
+    """Race each network in the settings that this device has, giving each race as it is measured.
 
     Parameters
     ----------
     bench : covidcxr.bench.measuring.Bench
 
-    Returns
-    -------
-    list of covidcxr.bench.measuring.Race
+    Yields
+    ------
+    covidcxr.bench.measuring.Race
     """
     import keras
 
-    races = []
     networks = _NETWORKS_QUICK if bench.quick else _NETWORKS
     for network in networks:
         stock = _fit(bench, network, "float32")
         for precision in _precisions(network):
             bench.say(f"{network.title}: {precision} against {_STOCK}")
-            races.append(_race(bench, network, precision, stock))
+            yield _race(bench, network, precision, stock)
         # Each network's compiled steps hold its activations.
         del stock
         keras.backend.clear_session()
-    return races
 
 
 def _precisions(network):
