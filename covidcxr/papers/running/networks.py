@@ -11,6 +11,9 @@ from covidcxr.papers.reporting import show
 # What a backbone's weights expect, as a mode of Preprocessing; "0-255" networks rescale inside.
 _MODES = {"tf": "tf", "caffe": "caffe", "torch": "torch", "0-255": "none"}
 
+# Every layer's output of these images is in memory at once: of DenseNet121, 14 GB for 64 and minutes to write them.
+_CALIBRATED_TOGETHER = 16
+
 
 def find_weights(plan):
     """Find the weights that the plan's network starts from.
@@ -190,5 +193,6 @@ def _calibrate(model, plan, records, loader, count=128):
     training = records.where(records.table["split"] == "train")
     rows = np.random.default_rng([plan.seed, 1]).permutation(len(training))[:count]
     files = [training.files()[row] for row in sorted(rows)]
-    steps = range(0, len(files), plan.batch_size)
-    calibrate_batchnorm(model, [loader.batch(files[start : start + plan.batch_size]) for start in steps])
+    size = min(plan.batch_size, _CALIBRATED_TOGETHER)
+    steps = range(0, len(files), size)
+    calibrate_batchnorm(model, (loader.batch(files[start : start + size]) for start in steps))
