@@ -76,9 +76,16 @@ def traced(model):
     import tensorflow as tf
 
     images = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name="images")
-    return tf.function(lambda images: tf.nest.flatten(model([images], training=False))).get_concrete_function(
-        images
-    )
+    run = tf.function(lambda images: tf.nest.flatten(model(_as_built(model, images), training=False)))
+    return run.get_concrete_function(images)
+
+
+def _as_built(model, images):
+    """Return images as the network was built to take them: alone, in a list or by name; Keras warns otherwise."""
+    import keras
+
+    structure = getattr(model, "input", None)  # A Sequential network has none.
+    return images if structure is None else keras.tree.pack_sequence_as(structure, [images])
 
 
 def _without_variables(function, name):

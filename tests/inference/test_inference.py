@@ -98,6 +98,18 @@ def test_a_frozen_graph_folds_and_predicts_the_same(model):
     np.testing.assert_allclose(frozen(model)(images), model.predict(images, verbose=0), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("structure", ["alone", "list", "name", "sequential"])
+def test_a_network_is_frozen_whatever_structure_its_images_have(structure):
+    layers = [keras.Input((6, 5, 3), name="image"), keras.layers.Flatten(), keras.layers.Dense(2)]
+    outputs = layers[2](layers[1](layers[0]))
+    inputs = {"alone": layers[0], "list": [layers[0]], "name": {"image": layers[0]}}
+    model = keras.Sequential(layers) if structure == "sequential" else keras.Model(inputs[structure], outputs)
+    images = np.random.default_rng(0).random((2, 6, 5, 3), np.float32)
+    kernel, bias = layers[2].get_weights()
+    np.testing.assert_allclose(frozen(model)(images), images.reshape(2, -1) @ kernel + bias, atol=1e-5)
+
+
 def test_normalisations_after_convolutions_are_folded_and_others_kept(model):
     from covidcxr.models.folding import fold
     from covidcxr.models.frozen_graph import _without_variables, traced
