@@ -124,7 +124,7 @@ def _missed(part, item):
 
 
 def _part(part, figure):
-    if not part.items:
+    if part.state != MEASURED and not part.items:
         return ""
     blocks = [f"## {part.title}"]
     races, facts = cells.races(part.items), cells.facts(part.items)

@@ -21,8 +21,8 @@ def print_part(part):
     console = _console()
     if part.state != MEASURED:
         console.print(f"\n{part.title}: {part.extent}, {part.state}: {part.problem}")
-    if not part.items:
-        return
+        if not part.items:
+            return
     console.print(f"\n{part.title} ({part.seconds:.0f} s)")
     _print_rows(console, cells.RACE_HEAD, map(cells.race_row, cells.races(part.items)))
     _print_rows(console, cells.FACT_HEAD, map(cells.fact_row, cells.facts(part.items)))
