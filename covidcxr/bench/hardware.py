@@ -6,7 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
-from pathlib import Path
+
+from covidcxr.environment import cores
+from covidcxr.environment import cpuinfo as _cpuinfo
 
 # More than this in the minute before, and what is measured shares its cores.
 BUSY = 0.5
@@ -49,29 +51,12 @@ def versions():
     return found
 
 
-def cores():
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
 def load():
     """Return how many processes wanted a core over the last minute; None where the system does not tell."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
         return None
-
-
-def _cpuinfo(path="/proc/cpuinfo"):
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def _gpus():
