@@ -42,6 +42,11 @@ def add_parser(commands):
         metavar="DIR",
         help="also write predictions.csv, metrics.json, subgroups.csv and exclusions.csv there",
     )
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="numbers drawn at random for images, patients and sources that are not public; no folder, no date",
+    )
     add_seed(parser)
     parser.set_defaults(run=run)
 
@@ -71,8 +76,11 @@ def run(args):
     )
     quiet_tensorflow()
     result = evaluate(load_model(path), records, seed=args.seed, batch_size=args.batch_size)
+    facts = _facts(args, info, mapping, drop)
+    if args.deidentify:
+        result, facts = result.deidentified(facts)
     if args.out:
-        result.write(args.out, _facts(args, info, mapping, drop))
+        result.write(args.out, facts)
     result.print()
     return 0
 

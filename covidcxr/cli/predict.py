@@ -4,8 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from covidcxr.cli.console import one_line
-from covidcxr.errors import DataError, ImageError, OptionError
+from covidcxr.errors import DataError, ImageError, OptionError, one_line
 
 _SHOWN = 10
 _MODEL_SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -45,6 +44,11 @@ def add_parser(commands):
         metavar="NAME",
         help="float32 (default) or bfloat16: faster on some processors, refused where it changes probabilities",
     )
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="numbers drawn at random in place of file names, and rows in their order",
+    )
     parser.set_defaults(run=run)
 
 
@@ -75,7 +79,7 @@ def run(args):
     result, errors = _predict(args, path, info, files)
     if len(errors) == len(files):
         raise ImageError(_none_readable(errors))
-    _write(result, args)
+    _write(_deidentified(result) if args.deidentify else result, args)
     _name(errors, len(files))
     return 0
 
@@ -199,6 +203,16 @@ def _error_column(errors, count):
     import pandas as pd
 
     return pd.Series([_text(errors.get(index, "")) for index in range(count)], name="error")
+
+
+def _deidentified(result):
+    """Return the table without names of files, in an order that does not tell them either."""
+    from covidcxr.evaluation.deidentify import Pseudonyms, shuffled
+
+    names = Pseudonyms(images=[("", path) for path in result["path"]])
+    # The reason names the file, and may quote it.
+    error = result["error"].where(result["error"] == "", "could not be read")
+    return shuffled(result.assign(path=[names.image(path) for path in result["path"]], error=error))
 
 
 def _write(result, args):

@@ -40,6 +40,12 @@ def add_parser(commands):
     )
     parser.add_argument("--audit", action="store_true", help="audit runs that have no audit yet")
     parser.add_argument("--explain", action="store_true", help="draw Grad-CAM maps of each model's images")
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="numbers drawn at random for images, patients and sources that are not public; no folder, date or image; "
+        "the runs' tables go along (default folder reports/KEY-deidentified)",
+    )
     parser.add_argument("--markdown", action="store_true", help="claims only: print Markdown")
     add_seed(parser)
     report_reproduce.add_options(parser)
@@ -55,20 +61,29 @@ def run(args):
         return _claims(args)
     if args.markdown:
         raise OptionError("--markdown belongs to `covidcxr report claims`; a report of runs always has it")
-    from covidcxr.papers.reporting import comparison_page
+    if args.deidentify and args.explain:
+        raise OptionError(
+            "--explain shows radiographs, and names may be burnt into them; leave it or --deidentify out"
+        )
+    from covidcxr.papers.reporting import comparison_page, sharing
     from covidcxr.papers.reporting.comparison_runs import read_external, read_runs
 
     recipe, runs = read_runs(args.words)
     externals = [read_external(folder, recipe) for folder in args.external]
-    out = args.out or f"reports/{recipe.key}"
-    comparison_page.check(out)
+    out = args.out or f"reports/{recipe.key}{'-deidentified' if args.deidentify else ''}"
+    (sharing if args.deidentify else comparison_page).check(out)
     if args.audit:
         _audit([run.folder for run in runs if not run.audits])
     if args.explain:
         from covidcxr.cli.console import quiet_tensorflow
 
         quiet_tensorflow()
-    comparison_page.write(recipe, runs, externals, out, explain=args.explain, seed=args.seed).print()
+    options = {"explain": args.explain, "seed": args.seed}
+    if args.deidentify:
+        # The report is made from what is given away, so it can tell no more.
+        runs, externals = sharing.shared(runs, externals, out)
+        options["beside"] = (sharing.FOLDER,)
+    comparison_page.write(recipe, runs, externals, out, **options).print()
     return 0
 
 
@@ -88,9 +103,9 @@ def _claims(args):
     _, *keys = args.words
     if len(keys) > 1:
         raise OptionError(f"report claims {' '.join(keys)}: give one paper's KEY, or none for all")
-    if args.out or args.external or args.audit or args.explain:
+    if args.out or args.external or args.audit or args.explain or args.deidentify:
         raise OptionError(
-            "--out, --external, --audit and --explain belong to a report of runs, not to claims"
+            "--out, --external, --audit, --explain and --deidentify belong to a report of runs, not to claims"
         )
     for key in keys:
         # An unknown key is met with the papers' own words.

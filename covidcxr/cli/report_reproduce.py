@@ -64,9 +64,9 @@ def run(args):
 def _check_words(args):
     if args.words[1:]:
         raise OptionError(f"report {WORD} {args.words[1]}: name finished runs with --collect")
-    if args.out or args.audit or args.explain or args.markdown:
+    if args.out or args.audit or args.explain or args.markdown or args.deidentify:
         raise OptionError(
-            f"--out, --audit, --explain and --markdown do not belong to `covidcxr report {WORD}`"
+            f"--out, --audit, --explain, --deidentify and --markdown do not belong to `covidcxr report {WORD}`"
         )
     if args.check and (args.collect or args.serve):
         raise OptionError("--check only compares; leave --collect and --serve out")

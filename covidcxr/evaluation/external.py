@@ -1,10 +1,11 @@
 """Score a model on labelled images that it was not trained on, with an explicit mapping of classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covidcxr import atomic
 from covidcxr.atomic import make_folder, write_csv, write_json
+from covidcxr.data.records import Exclusion
 from covidcxr.errors import DataError, OptionError, OutputError
 
 FACTS = "evaluation.json"
@@ -46,17 +47,49 @@ class Evaluation:
         facts : dict, optional
             evaluation.json: the model, the data, the mapping of classes.
         """
-        import pandas as pd
-
         check_folder(folder)
         folder = make_folder(folder)
+        atomic.sweep(folder)
         predictions, metrics, exclusions, groups, about = (folder / name for name in _WRITTEN)
         self.predictions.write_csv(predictions)
         write_json(metrics, {**self.metrics, "intervals": self.summary})
-        rows = [vars(item) for item in self.exclusions]
-        write_csv(exclusions, pd.DataFrame(rows, columns=["path", "source", "reason"]))
+        write_csv(exclusions, self._left_out())
         write_csv(groups, self.subgroups)
         write_json(about, {"absent_classes": list(self.absent), **(facts or {})})
+
+    def deidentified(self, facts=None):
+        """Return the same scores with pseudonyms for images, patients and sources.
+
+        Parameters
+        ----------
+        facts : dict, optional
+            As for :meth:`write`.
+
+        Returns
+        -------
+        Evaluation
+            Its rows are in the order of the images' pseudonyms; every number is as before.
+        facts : dict
+            Without folders and commands.
+        """
+        from covidcxr.evaluation.deidentify import Pseudonyms, shuffled
+
+        table, left_out = self.predictions.table, self._left_out()
+        names = Pseudonyms(
+            images=[("", path) for path in [*table["path"], *left_out["path"]]],
+            patients=table["patient_id"],
+            sources=[*table["source"], *left_out["source"]],
+            shown=self.predictions.class_names,
+        )
+        predictions = names.predictions(self.predictions)
+        exclusions = shuffled(names.table(left_out))
+        shared = replace(
+            self,
+            predictions=replace(predictions, table=shuffled(predictions.table)),
+            exclusions=tuple(Exclusion(*row) for row in exclusions.itertuples(index=False, name=None)),
+            subgroups=names.subgroups(self.subgroups),
+        )
+        return shared, names.facts(facts or {})
 
     def print(self):
         """Print the table of results, the subgroups and what was left out."""
@@ -78,6 +111,12 @@ class Evaluation:
             console.print(f"left out: {number} images, {reason}")
         console.print("Not a medical device: no result here says anything about a patient.")
 
+    def _left_out(self):
+        import pandas as pd
+
+        rows = [vars(item) for item in self.exclusions]
+        return pd.DataFrame(rows, columns=["path", "source", "reason"], dtype=object)
+
 
 def check_folder(folder):
     """See that :meth:`Evaluation.write` may use a folder, before anything is computed.
@@ -96,7 +135,7 @@ def check_folder(folder):
     atomic.check_folder(folder)
     with atomic.output_errors(folder):
         names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-    foreign = [name for name in names if name not in _WRITTEN]
+    foreign = [name for name in names if name not in _WRITTEN and not atomic.is_leftover(name)]
     if foreign:
         raise OutputError(
             f"{folder}: holds other files ({foreign[0]}); choose an empty or new folder with --out"

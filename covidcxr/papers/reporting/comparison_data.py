@@ -22,8 +22,16 @@ MANIFEST_COLUMNS = (
     "sha256",
 )
 
+DEIDENTIFIED = "deidentified"
+"""Key of config.json that tells a copy with pseudonyms from a run."""
+
 _MADE = ("phantom", run_folder.GENERATED)
 _BLOCK = 1 << 20
+_DEIDENTIFIED = (
+    "De-identified: images and patients have numbers drawn at random; names, folders, dates, notes, image hashes and "
+    "pictures of radiographs are left out. Class, sex, age in years (90 for all above 89) and view stay, and so do "
+    "sources that are public: judge whether they point to someone where patients are few."
+)
 
 
 def splits_of(runs):
@@ -75,6 +83,8 @@ def write_manifest(splits, out):
     used = table[table["state"] == "used"]
     gone = int((used["sha256"] == "").sum())
     text = f"{MANIFEST} lists {len(used):,} rows of images used, with SHA-256, and {len(table) - len(used):,} left out."
+    if any(DEIDENTIFIED in models[0].config for models in splits.values()):
+        return text.replace(", with SHA-256,", "") + " Hashes are left out: they would name published images."
     return text + (f" {gone:,} files are no longer where the run read them: no hash." if gone else "")
 
 
@@ -129,6 +139,8 @@ def cautions(recipe, runs, splits):
     models = [model for run in runs for model in run.models]
     if any(model.config["options"].get("preset") for model in models):
         found.append("Smoke preset: few images, small inputs and two epochs; no figure is a result.")
+    if any(DEIDENTIFIED in model.config for model in models):
+        found.append(_DEIDENTIFIED)
     unpaired = {model.protocol for model in models}
     if unpaired == {"published"}:
         found.append(
@@ -187,9 +199,12 @@ def short_classes(recipe, case, given):
 
 def _part(name, model):
     used = model.split.assign(state="used", reason="", split_sha256=name)
-    root = Path(model.config.get("data_root", ""))
-    with ThreadPoolExecutor() as pool:
-        used["sha256"] = list(pool.map(file_hash, [root / path for path in used["path"]]))
+    if DEIDENTIFIED in model.config:
+        used["sha256"] = ""
+    else:
+        root = Path(model.config.get("data_root", ""))
+        with ThreadPoolExecutor() as pool:
+            used["sha256"] = list(pool.map(file_hash, [root / path for path in used["path"]]))
     left_out = model.exclusions.assign(state="left out", split_sha256=name)
     both = pd.concat([used, left_out], ignore_index=True)
     return both.reindex(columns=list(MANIFEST_COLUMNS)).fillna("")

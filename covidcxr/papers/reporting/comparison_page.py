@@ -67,8 +67,14 @@ class Report:
         console.print("Not a medical device: no result here says anything about a patient.")
 
 
-def check(out):
+def check(out, beside=()):
     """See that a report may be written into a folder, before anything is computed.
+
+    Parameters
+    ----------
+    out : path-like
+    beside : sequence of str
+        What may lie there besides an earlier report.
 
     Raises
     ------
@@ -79,14 +85,16 @@ def check(out):
     atomic.check_folder(out)
     with atomic.output_errors(out):
         names = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
-    foreign = [name for name in names if name not in _written()]
+    foreign = [
+        name for name in names if name not in {*_written(), *beside} and not atomic.is_leftover(name)
+    ]
     if run_folder.CONFIG in names or foreign:
         raise OutputError(
             f"{out}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
         )
 
 
-def write(recipe, runs, externals, out, *, explain=False, seed=0):
+def write(recipe, runs, externals, out, *, explain=False, seed=0, beside=()):
     """Compare, draw and write.
 
     Parameters
@@ -100,6 +108,8 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
         Draw attribution maps too: loads each model and needs its images.
     seed : int
         Of the subgroups' bootstrap.
+    beside : sequence of str
+        See :func:`check`.
 
     Returns
     -------
@@ -112,13 +122,14 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
     """
     from covidcxr.evaluation.report import write_comparison
 
-    check(out)
+    check(out, beside)
+    atomic.sweep(out)
     for model in (model for run in runs for model in run.models):
         model.read()
     splits = comparison_data.splits_of(runs)
     real = not comparison_data.only_phantom(splits)
     rows = comparison.compare(recipe, runs, externals, real=real)
-    audits, missing = _audits(runs)
+    audits, missing = _audits(runs, out)
     verdicts = [*comparison.overall(rows, externals, real=real), _audits_in_short(audits)]
     cautions = comparison_data.cautions(recipe, runs, splits)
     out = make_folder(out)
@@ -159,7 +170,7 @@ def write(recipe, runs, externals, out, *, explain=False, seed=0):
         "notes": _notes(runs, externals),
         "data": comparison_data.tables(splits),
         "manifest_note": comparison_data.write_manifest(splits, out),
-        "runs": [_run_facts(model) for run in runs for model in run.models],
+        "runs": [_run_facts(model, out) for run in runs for model in run.models],
         "environments": _environments(runs),
         "checklists": lists,
         "card": comparison_card.card(runs, splits, comparison_data.sources(splits)),
@@ -268,7 +279,7 @@ def _contradictions(key):
     return [[item.where, item.printed, item.recomputed, f"{item.kind}: {item.how}"] for item in found]
 
 
-def _audits(runs):
+def _audits(runs, out):
     """Return what audits found, and for each run without one how to run it."""
     from covidcxr.evaluation.audits.report import LEAK
 
@@ -276,9 +287,7 @@ def _audits(runs):
     for run in runs:
         audits = run.audits
         if not audits:
-            missing.append(
-                f"{run.folder}: not audited; run `covidcxr audit {run.folder}` and this report again."
-            )
+            missing.append(_not_audited(run, out))
         for place, parts in audits.items():
             for audit in parts:
                 rows = [{**vars(item), "leak": item.severity == LEAK} for item in audit.findings]
@@ -292,6 +301,18 @@ def _audits(runs):
                     }
                 )
     return found, missing
+
+
+def _not_audited(run, out):
+    if comparison_data.DEIDENTIFIED in run.config:
+        return f"{_shown(run.folder, out)}: was not audited."
+    return f"{run.folder}: not audited; run `covidcxr audit {run.folder}` and this report again."
+
+
+def _shown(folder, out):
+    """Return a folder as a reader finds it: what lies in the report's own, from there."""
+    inside = folder.is_relative_to(out)
+    return (folder.relative_to(out) if inside else folder).as_posix()
 
 
 def _audits_in_short(audits):
@@ -363,10 +384,10 @@ def _about(external):
     return "; ".join(filter(None, parts)) + "."
 
 
-def _run_facts(model):
+def _run_facts(model, out):
     config, split = model.config, model.folder / run_folder.SPLIT
     facts = [
-        ("folder", model.folder.as_posix()),
+        ("folder", _shown(model.folder, out)),
         ("command", config["command"]),
         ("protocol", f"{model.protocol}: {config['protocol']['title']}"),
         ("seed", str(config["options"].get("seed", 0))),
@@ -382,12 +403,25 @@ def _run_facts(model):
 
 
 def _environments(runs):
+    from covidcxr import environment
     from covidcxr.evaluation.report import flat
 
     found = {}
     for model in (model for run in runs for model in run.models):
-        found.setdefault(tuple(flat(model.config["environment"])), []).append(model.title)
-    return [
+        known = model.config["environment"]
+        found.setdefault(tuple(flat(known)), (known, []))[1].append(model.title)
+    shown = [
         {"title": "; ".join(titles[:4]) + ("; ..." if len(titles) > 4 else ""), "facts": list(facts)}
-        for facts, titles in found.items()
+        for facts, (_, titles) in found.items()
     ]
+    if len(shown) != 2:
+        return shown
+    (first, _), (second, _) = found.values()
+    differences = environment.differences(first, second)
+    facts = [(name, " | ".join(map(_told, values))) for name, *values in differences]
+    title = f"What differs: {shown[0]['title']} | {shown[1]['title']}"
+    return [{"title": title, "facts": facts}, *shown]
+
+
+def _told(value):
+    return "not recorded" if value is None else str(value)

@@ -184,5 +184,5 @@ def _with_leaks(records):
     leaks = splits.check(records)
     if not leaks:
         return records
-    note = f"{len(leaks)} patients have images in more than one split, such as {leaks[0]}"
+    note = f"{len(leaks)} patients have images in more than one split; `covidcxr audit` names them"
     return replace(records, notes=(*records.notes, note))
