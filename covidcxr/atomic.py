@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,11 @@ _REMEDIES = {
     errno.ENOENT: "there is no such folder; create it, or choose another",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+
+
+# How :func:`whole_file` names what it has not finished.
+_MARK = "writing"
+_LEFTOVER = re.compile(rf"\..*-{_MARK}-[a-z0-9_]{{8}}(\.[^.]*)?")
 
 
 @contextlib.contextmanager
@@ -63,8 +69,7 @@ def make_folder(path):
     folder = Path(path)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "not writable")
+        _check_writable(folder)
     return folder
 
 
@@ -91,7 +96,9 @@ def whole_file(path):
     given, path = path, Path(os.path.realpath(path))
     with output_errors(given):
         check_target(given)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem[:40]}-{_MARK}-", suffix=path.suffix, dir=path.parent
+        )
         os.close(handle)
         temporary = Path(name)
         try:
@@ -102,6 +109,35 @@ def whole_file(path):
             _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_leftover(name):
+    """Tell by its name whether a file was being written by :func:`whole_file` when its process was killed."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def sweep(folder):
+    """Remove what killed processes were writing anywhere in a folder, where nothing else writes now."""
+    with output_errors(folder):
+        for path in Path(folder).rglob(".*"):
+            if is_leftover(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+
+
+def place_folder(made, path):
+    """Rename a finished folder to its place on the same disk, once all that it holds is on the disk.
+
+    Parameters
+    ----------
+    made, path : path-like
+        `path` must not stand yet.
+    """
+    for folder, _, names in os.walk(made, topdown=False):
+        for name in names:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
+    Path(made).rename(path)
+    _sync(Path(path).parent)
 
 
 def check_target(path):
@@ -122,8 +158,7 @@ def check_target(path):
         if real.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
         os.stat(os.path.join(real.parent, "."))
-        if not os.access(real.parent, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "not writable")
+        _check_writable(real.parent)
         if real.exists() and not real.is_file():
             raise OutputError(f"cannot write {path}: it is a device or pipe; give the name of a file")
 
@@ -145,8 +180,7 @@ def check_folder(path):
         place = place.parent
     with output_errors(path):
         os.stat(os.path.join(place, "."))
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "not writable")
+        _check_writable(place)
 
 
 def write_text(path, text):
@@ -167,6 +201,13 @@ def write_csv(path, table):
     """Write a `pandas.DataFrame` without its index, whole or not at all (see :func:`whole_file`)."""
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", errors="backslashreplace")
+
+
+def _check_writable(folder):
+    if os.access(folder, os.W_OK | os.X_OK):
+        return
+    read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    raise OSError(errno.EROFS if read_only else errno.EACCES, "not writable")
 
 
 def _sync(path):

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from covidcxr.atomic import make_folder, output_errors, whole_file, write_json
+from covidcxr.atomic import make_folder, output_errors, place_folder, whole_file, write_json
 from covidcxr.errors import ModelError, OptionError, OutputError
 from covidcxr.models import files, half_storage, keras2_export, model_config
 
@@ -251,7 +251,7 @@ def _write_saved_model(model, out, _info):
         try:
             with _as_model_error(out, "saved_model"), _quiet("absl", "tensorflow"):
                 model.export(str(aside / "model"), format="tf_saved_model", verbose=False)
-            (aside / "model").rename(out)
+            place_folder(aside / "model", out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -157,7 +157,8 @@ def _claim(folder, parameters):
     """Record the parameters, or make sure that the folder already holds this very phantom."""
     file = folder / PARAMETERS
     if not file.is_file():
-        if any(folder.iterdir()):
+        # What a killed process was writing has a hidden name.
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise OutputError(f"{folder}: not empty and no phantom; choose another folder")
         atomic.write_json(file, parameters)
         return

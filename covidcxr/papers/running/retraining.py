@@ -113,4 +113,5 @@ def _write_cut(file, target, surgery, mask, reading):
     inside = transforms.read_mask(mask, grey.shape) if mask is not None else None
     make_folder(target.parent)
     with whole_file(target) as temporary:
-        cv2.imwrite(str(temporary), surgery.cut(grey, inside))
+        # `imwrite` would say nothing of a full disk.
+        temporary.write_bytes(cv2.imencode(target.suffix, surgery.cut(grey, inside))[1].tobytes())

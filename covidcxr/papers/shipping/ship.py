@@ -6,7 +6,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from covidcxr.atomic import check_folder, make_folder, output_errors, write_csv, write_json, write_text
+from covidcxr.atomic import (
+    check_folder,
+    make_folder,
+    output_errors,
+    place_folder,
+    write_csv,
+    write_json,
+    write_text,
+)
 from covidcxr.errors import OptionError, OutputError
 from covidcxr.models import shipped
 from covidcxr.papers.running import folder as run_folder
@@ -128,7 +136,7 @@ def _aside(out):
             if out.exists():
                 shutil.rmtree(out)
             aside.chmod(0o755)
-            aside.rename(out)
+            place_folder(aside, out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
