@@ -22,6 +22,8 @@ _HOST = "127.0.0.1"
 # Below what systems hand out to outgoing connections, so that a port found free is still free a second later.
 _PORTS = range(20000, 30000)
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+COUNT = "COVIDCXR_WORKERS"
+"""Environment variable that tells a worker how many this launcher has started."""
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 10
 # Of a log's end, where a worker's last words stand.
@@ -73,7 +75,7 @@ def launch(arguments, count, folder=None):
             _end(crew)
     logs = _keep_logs(crew, place, folder, failed is not None)
     if received:
-        return 128 + received[0]
+        return _tell_end(crew, received[0], arguments, folder)
     if failed is None:
         return 0
     # A user's mistake leaves nothing to go on with, but where training had begun.
@@ -101,6 +103,7 @@ def _environments(count):
     forced = {
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONUNBUFFERED": "1",
+        COUNT: str(count),
         **{name: ",".join(filter(None, [os.environ.get(name), _HOST])) for name in ("no_proxy", "NO_PROXY")},
     }
     for index in range(count):
@@ -201,6 +204,15 @@ def _keep_logs(crew, place, folder, failed):
         return place
     shutil.rmtree(place, ignore_errors=True)
     return home
+
+
+def _tell_end(crew, number, arguments, folder):
+    """Say that a signal ended the run, where the chief has not said so, and return the exit code."""
+    if not crew or crew[0].process.returncode != 128 + signal.SIGINT:
+        begun = folder is not None and (Path(folder) / "config.json").is_file()
+        hint = f"; resume with: {_resume_command(arguments, len(crew))}" if begun else ""
+        print(f"covidcxr: ended by {signal.Signals(number).name}{hint}", file=sys.stderr, flush=True)
+    return 128 + number
 
 
 def _report(failed, logs, hint):

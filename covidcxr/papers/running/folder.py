@@ -4,8 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from covidcxr.atomic import check_folder, make_folder, output_errors, write_json
+from covidcxr.atomic import check_folder, make_folder, output_errors, sweep, write_json
 from covidcxr.errors import DataError, OutputError
+from covidcxr.papers.running.lock import LOCK
 
 CONFIG = "config.json"
 SPLIT = "split.csv"
@@ -57,6 +58,7 @@ _INSIDE = {
         "cache/*.npz",
         *(f"retrained/**/*.{kind}" for kind in ("png", "svg", "csv", "json", "h5", "keras", "html")),
         "retrained/**/events.out.tfevents.*",
+        f"retrained/**/{LOCK}",
     ),
 }
 _NEEDED = ("paper", "options", "command", "environment")
@@ -118,6 +120,8 @@ def prepare(folder, *, overwrite):
         for entry in list(folder.iterdir()):
             if _is_leftover(entry.name):
                 entry.unlink()
+            elif entry.is_dir() and _is_swept(entry.name):
+                sweep(entry)
         if overwrite:
             _clear(folder)
     return folder
@@ -162,8 +166,13 @@ def _is_leftover(name):
     return any(name.startswith(f".{Path(ours).stem}-") for ours in _OURS)
 
 
+def _is_swept(name):
+    """Tell whether a folder is the run's alone; an audit, which is another program, may be writing its own."""
+    return name != AUDIT and (name in _OURS or _is_harmless(name))
+
+
 def _is_harmless(name):
-    return name in (_HARMLESS, GENERATED) or name.startswith(f"{_HARMLESS}-")
+    return name in (_HARMLESS, GENERATED, LOCK) or name.startswith(f"{_HARMLESS}-")
 
 
 def _clear(folder):
@@ -171,6 +180,8 @@ def _clear(folder):
     for model in (folder / MODELS).glob("*"):
         if model.is_dir():
             _clear(model)
+            # Left by a run of this model alone that was killed: nobody holds it, or we would not be here.
+            (model / LOCK).unlink(missing_ok=True)
             _remove_empty(model)
     for path in _written_inside(folder):
         path.unlink(missing_ok=True)

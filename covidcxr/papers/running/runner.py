@@ -5,10 +5,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from covidcxr import interruption
 from covidcxr.errors import OptionError
 from covidcxr.papers.plan import RunOptions, options_from, settle
 from covidcxr.papers.reporting import recipe_page, show
-from covidcxr.papers.running import caching
+from covidcxr.papers.running import caching, kept, lock
 from covidcxr.papers.running import folder as run_folder
 from covidcxr.papers.running.images import Gatherer
 
@@ -41,7 +42,8 @@ class Paper:
         Raises
         ------
         CovidcxrError
-            If an option, the data, the weights or the run folder cannot be used; nothing is trained then.
+            If an option, the data, the weights or the run folder cannot be used, or another run is at work there;
+            nothing is trained then.
         """
         return _run(self.recipe, _options(options))
 
@@ -88,10 +90,22 @@ def _run(recipe, options):
     caching.check(options.cache)
     placement = _place(options)
     if placement.is_chief:
-        run_folder.check(out, overwrite=options.overwrite, resume=options.resume)
-        return _carry_out(plans, options, out, out, placement)
+        return _carry_out_alone(plans, options, out, placement)
     with tempfile.TemporaryDirectory(prefix="covidcxr-worker-") as elsewhere:
         return _carry_out(plans, options, out, elsewhere, placement)
+
+
+def _carry_out_alone(plans, options, out, placement):
+    """Carry plans out where no other run is at work."""
+    # First without a trace, so that what is refused leaves none.
+    lock.refuse_busy(out)
+    run_folder.check(out, overwrite=options.overwrite, resume=options.resume)
+    with lock.held(out, say=show.step):
+        # Another run may have begun and ended since.
+        run_folder.check(out, overwrite=options.overwrite, resume=options.resume)
+        progress = kept.Progress(plans[0].recipe.key, out, options.resume)
+        with interruption.tells(progress.line):
+            return _carry_out(plans, options, out, out, placement)
 
 
 def _carry_out(plans, options, out, workspace, placement):
@@ -107,7 +121,9 @@ def _carry_out(plans, options, out, workspace, placement):
 def _place(options):
     from covidcxr.training.strategy import place
 
-    return place(options.strategy, options.precision)
+    placement = place(options.strategy, options.precision)
+    interruption.rearm()
+    return placement
 
 
 def _stored_options(recipe, options):
