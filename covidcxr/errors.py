@@ -23,3 +23,7 @@ class OptionError(CovidcxrError):
 
 class OutputError(CovidcxrError):
     """A result cannot be written: no permission, no space, or something already stands there."""
+
+
+class LimitError(CovidcxrError):
+    """The system lets a process have no more of something, such as open files."""

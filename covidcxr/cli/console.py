@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 
+from covidcxr import handles
 from covidcxr.errors import OptionError, OutputError
 
 _LONGEST = 1000
@@ -55,7 +56,9 @@ def drop_broken_streams():
 
 
 def exhausted(error):
-    """Return what to tell where memory or the disk ran out below us, or None for any other error."""
+    """Return what to tell where memory, the disk or open files ran out below us, or None for any other error."""
+    if handles.spent(error):
+        return handles.remedy()
     # TensorFlow's own class for both is not imported here: `--help` must not wait for it.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
         return None

@@ -155,14 +155,14 @@ def fingerprint(files, preprocessing):
     Returns
     -------
     str
-        Digest of the settings and of each file's path, length and time of change.
+        Digest of the settings and of each file's path, length and times of change.
     """
     digest = hashlib.sha256(json.dumps(grey_settings(preprocessing), sort_keys=True).encode())
     for path in map(os.fspath, files):
         facts = (0, 0)
         with contextlib.suppress(OSError):
             status = os.stat(path)
-            facts = (status.st_size, status.st_mtime_ns)
+            facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         digest.update(f"{path}\0{facts}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

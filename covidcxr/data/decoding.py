@@ -9,7 +9,8 @@ import warnings
 
 from PIL import Image
 
-from covidcxr.errors import ImageError
+from covidcxr import handles
+from covidcxr.errors import ImageError, LimitError
 
 # A quarter of a gigabyte in Pillow's widest mode; the largest detectors give about 20 million pixels.
 MAX_PIXELS = 100_000_000
@@ -58,11 +59,16 @@ def decoding(path):
     ------
     ImageError
         In place of any exception: the path, the fault and the remedy.
+    LimitError
+        If the process may open no more files.
     """
     with _QUIET:
         try:
             yield
         except Exception as error:
+            if handles.spent(error):
+                # No fault of the image, which must not be left out for it.
+                raise LimitError(f"{path}: {handles.remedy()}") from error
             raise ImageError(f"{path}: {_fault(error).line}") from error
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
+from covidcxr import handles
 from covidcxr.data.splits import UNKNOWN, group_names
 from covidcxr.errors import ImageError
 
@@ -176,6 +177,8 @@ def _fingerprint(path):
         grey = read_grey(path)
         data = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ImageError) as error:
+        if handles.spent(error):
+            raise
         return "", "", 0, b"", 0, 0, str(error).removeprefix(f"{path}: ")
     height, width = grey.shape
     pixels = hashlib.sha256(f"{height}x{width}:".encode() + np.ascontiguousarray(grey).tobytes())

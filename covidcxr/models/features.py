@@ -5,7 +5,6 @@ A probe on such features answers in seconds what retraining the network answers 
 
 import hashlib
 import json
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from covidcxr.atomic import make_folder, whole_file
 from covidcxr.data.preprocessing import Preprocessing
 from covidcxr.errors import ModelError
+from covidcxr.version import __version__
 
 _CHUNK = 32
 _PIXELS = 32
@@ -250,10 +250,12 @@ def _filled(batch):
 
 
 def _key(features, files):
-    digest = hashlib.sha256(features.identity().encode())
+    # Another version may read images otherwise.
+    digest = hashlib.sha256(f"{__version__}\n{features.identity()}".encode())
     for path in files:
         stat = Path(path).stat() if Path(path).exists() else None
-        state = (stat.st_size, stat.st_mtime_ns) if stat else None
+        # A copy may have kept the time of the file that it replaces; that of its own change it has not.
+        state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if stat else None
         digest.update(repr((str(path), state)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
@@ -270,8 +272,8 @@ def _read(cache, name, key):
     try:
         with np.load(_place(cache, name, key), allow_pickle=False) as stored:
             return stored["features"] if str(stored["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        # A damaged file is only a lost result.
+    except Exception:
+        # A damaged file, which NumPy reads with almost any error, is only a lost result.
         return None
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from covidcxr import handles
 from covidcxr.data import labels
 from covidcxr.data.records import Exclusion, Records
 from covidcxr.data.sources._listing import folder_names, image_names, letters, read_text_table
@@ -150,7 +151,9 @@ def _header(path):
     try:
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
         view, sex, age = (str(data.get(tag) or "").strip() for tag in _HEADER_TAGS)
-    except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError):
+    except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError) as error:
+        if handles.spent(error):
+            raise
         return None
     return {"view": view, "sex": sex, "age": _years(age)}
 

@@ -242,7 +242,10 @@ def _variant_name(surgery, setting):
     name = f"{surgery.name} {shares}"
     if not surgery.needs_mask:
         return name
-    states = [(str(path), path.stat().st_mtime_ns) for path in setting.masks]
+    states = [
+        (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        for path, stat in ((path, path.stat()) for path in setting.masks)
+    ]
     return f"{name} {transforms.MARGIN} {states}"
 
 

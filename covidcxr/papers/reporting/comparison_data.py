@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covidcxr import handles
 from covidcxr.atomic import write_csv
 from covidcxr.papers.running import folder as run_folder
 
@@ -59,7 +60,9 @@ def file_hash(path):
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-    except OSError:
+    except OSError as error:
+        if handles.spent(error):
+            raise
         return ""
     return digest.hexdigest()
 

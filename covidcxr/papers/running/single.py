@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 from pathlib import Path
 
+from covidcxr import handles
 from covidcxr.errors import ModelError
 from covidcxr.papers.reporting import results, show
 from covidcxr.papers.running import feeding, frozen_feeds, networks
@@ -84,8 +85,8 @@ def _memory(plan):
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        if "No space left" in str(error):
-            # TensorFlow has one class for a full memory and a full disk.
+        if "No space left" in str(error) or handles.spent(error):
+            # TensorFlow has one class for a full memory, a full disk and too many open files.
             raise
         raise ModelError(
             f"{plan.unit.name}: memory does not suffice for batches of {plan.batch_size} images of "
