@@ -13,8 +13,14 @@ import os
 import sys
 
 from covidcxr import interruption
-from covidcxr.cli.console import drop_broken_streams, exhausted, one_line, prepare_streams, reader_gone_raises
-from covidcxr.errors import CovidcxrError, OptionError
+from covidcxr.cli.console import (
+    drop_broken_streams,
+    exhausted,
+    memory_named,
+    prepare_streams,
+    reader_gone_raises,
+)
+from covidcxr.errors import CovidcxrError, OptionError, one_line
 from covidcxr.version import __version__
 
 COMMANDS = ("train", "predict", "evaluate", "data", "audit", "report", "papers", "models", "export", "bench")
@@ -74,7 +80,7 @@ def train_main():
 def _answer(argv):
     args = build_parser().parse_args(argv)
     _refuse_empty(args)
-    with reader_gone_raises():
+    with reader_gone_raises(), memory_named(hasattr(args, "batch_size")):
         code = args.run(args)
         sys.stdout.flush()
     return code

@@ -6,22 +6,10 @@ import sys
 import tempfile
 
 from covidcxr import handles
-from covidcxr.errors import OptionError, OutputError
+from covidcxr.errors import LimitError, OptionError, OutputError, is_out_of_memory
 
-_LONGEST = 1000
 # Keras imports them for galleries and wrappers that no command uses.
 _LATER = ("matplotlib", "sklearn")
-
-
-def one_line(text):
-    """Return a text as one line that a terminal shows and does not obey: control characters are spelled out.
-
-    A file name may hold line feeds, escape sequences and bytes that are no text; a long one is cut in the middle.
-    """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(shown) > _LONGEST:
-        shown = f"{shown[: _LONGEST // 2]} ... {shown[-_LONGEST // 2 :]}"
-    return shown
 
 
 def prepare_streams():
@@ -59,12 +47,26 @@ def exhausted(error):
     """Return what to tell where memory, the disk or open files ran out below us, or None for any other error."""
     if handles.spent(error):
         return handles.remedy()
-    # TensorFlow's own class for both is not imported here: `--help` must not wait for it.
-    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-        return None
-    if "No space left" in str(error):
+    if type(error).__name__ == "ResourceExhaustedError" and "No space left" in str(error):
         return "the disk is full; free some space or choose another output folder"
-    return "not enough memory; close other programs, or give a smaller --batch-size"
+    return None
+
+
+@contextlib.contextmanager
+def memory_named(batches):
+    """Say that memory did not suffice, and what helps: smaller batches, where the command lets them be chosen.
+
+    Raises
+    ------
+    LimitError
+    """
+    try:
+        yield
+    except Exception as error:
+        if handles.spent(error) or not is_out_of_memory(error):
+            raise
+        helps = "give a smaller --batch-size" if batches else "use a machine with more memory"
+        raise LimitError(f"not enough memory; close other programs, or {helps}") from error
 
 
 def require_apart(out, inputs):
