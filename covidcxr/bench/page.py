@@ -25,6 +25,7 @@ _GPU = """## On a GPU, or anywhere else
 covidcxr bench --quick                               # a few minutes, smaller work
 covidcxr bench --data DIR --weights DIR              # everything; leave the machine alone meanwhile
 covidcxr bench --only training,inference             # some parts; --list names them
+covidcxr bench --only scaling --into benchmarks.json # measured by itself, and put in the place of what stands there
 covidcxr bench --from benchmarks.json --markdown benchmarks.md     # this page from a saved run, nothing is measured
 ```
 
@@ -127,6 +128,8 @@ def _part(part, figure):
     if part.state != MEASURED and not part.items:
         return ""
     blocks = [f"## {part.title}"]
+    if part.again:
+        blocks.append(f"Measured by itself, {part.again}.")
     races, facts = cells.races(part.items), cells.facts(part.items)
     if races:
         blocks.append(_table(cells.RACE_HEAD, map(cells.race_row, races)))

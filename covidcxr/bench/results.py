@@ -33,6 +33,8 @@ class PartResult:
         One line; why it was not measured to its end.
     seconds : float
         Wall-clock time of the whole part.
+    again : str
+        Of a part that was put into the report of another time: when it was measured, and at which load.
     """
 
     name: str
@@ -41,6 +43,7 @@ class PartResult:
     items: tuple = ()
     problem: str = ""
     seconds: float = 0.0
+    again: str = ""
 
     @property
     def extent(self):

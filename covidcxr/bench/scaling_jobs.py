@@ -110,8 +110,8 @@ def training_step(batch, side):
     return lambda: model.train_on_batch(images, targets)
 
 
-def folds(count, out):
-    """Return a run of nemati2022 over some folds, on few phantoms; each call into a folder of its own."""
+def folds(folder, count, out):
+    """Return a run of nemati2022 over some of its folds, two epochs each; each call into a folder of its own."""
     from itertools import count as numbers
 
     from covidcxr import papers
@@ -121,7 +121,16 @@ def folds(count, out):
 
     def sweep():
         place = Path(out) / f"{count}-{next(calls)}"
-        paper.run(model="mobilenetv2", fold=fold, weights="none", preset="smoke", out=str(place))
+        paper.run(
+            data=folder,
+            model="mobilenetv2",
+            fold=fold,
+            weights="none",
+            epochs=2,
+            draws="2",
+            batch_size=16,
+            out=str(place),
+        )
 
     return sweep
 

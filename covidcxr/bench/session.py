@@ -10,7 +10,7 @@ from covidcxr.bench.measuring import Bench
 from covidcxr.errors import OptionError
 
 
-def run(bench_settings, names, out, *, say, show, package=runner.PACKAGE):
+def run(bench_settings, names, out, *, say, show, base=None, package=runner.PACKAGE):
     """Measure parts and save what they find.
 
     Parameters
@@ -25,22 +25,36 @@ def run(bench_settings, names, out, *, say, show, package=runner.PACKAGE):
         ``say(text)`` at each step.
     show : callable
         ``show(part)`` with each :class:`covidcxr.bench.results.PartResult`.
+    base : covidcxr.bench.results.Report, optional
+        A report that the parts are put into, each in the place of what stands there of it.
     package : str
         Where the parts are.
 
     Returns
     -------
     covidcxr.bench.results.Report
+
+    Raises
+    ------
+    OptionError
+        If `base` is of another machine, of other versions or settings: its ratios would not be comparable.
     """
-    report = results.Report(_about(bench_settings, names))
-    for warning in report.about["warnings"]:
+    about = _about(bench_settings, names)
+    if base is not None:
+        _check_comparable(base.about, about)
+    report = base or results.Report(about)
+    for warning in about["warnings"]:
         say(f"warning: {warning}")
     with tempfile.TemporaryDirectory(prefix="covidcxr-bench-") as folder:
         bench = Bench(Path(folder), **bench_settings, say=say)
         for name in names:
+            load = hardware.load()
             part = runner.run_part(name, bench, package)
-            report.about["load"]["end"] = hardware.load()
-            report = replace(report, parts=(*report.parts, part))
+            if base is None:
+                report.about["load"]["end"] = hardware.load()
+            else:
+                part = replace(part, again=f"{_now()[:10]}, load before {load}, after {hardware.load()}")
+            report = replace(report, parts=_with(report.parts, part))
             results.save(report, out)
             show(part)
     return report
@@ -91,7 +105,7 @@ def _about(settings, names):
         )
     only = None if tuple(names) == runner.PARTS else ",".join(names)
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": _now(),
         "command": command(settings, only),
         "quick": settings["quick"],
         "images": "real" if settings["data"] else "phantoms",
@@ -102,3 +116,25 @@ def _about(settings, names):
         "load": {"start": load, "end": load},
         "warnings": warnings,
     }
+
+
+def _now():
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _with(parts, part):
+    """Return the parts in the benchmark's order, one of them anew."""
+    kept = [each for each in parts if each.name != part.name]
+    return tuple(sorted([*kept, part], key=lambda each: _place(each.name)))
+
+
+def _place(name):
+    return runner.PARTS.index(name) if name in runner.PARTS else len(runner.PARTS)
+
+
+def _check_comparable(saved, now):
+    for name in ("hardware", "versions", "quick", "images", "weights", "seed"):
+        if saved[name] != now[name]:
+            raise OptionError(
+                f"--into: that benchmark has another value of {name}; measure everything anew with --out"
+            )

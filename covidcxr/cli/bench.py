@@ -31,6 +31,11 @@ def add_parser(commands):
         metavar="DIR|FILE",
         help="where benchmarks.json is written (default: the current folder)",
     )
+    parser.add_argument(
+        "--into",
+        metavar="FILE",
+        help="put the parts of --only into this saved benchmarks.json of the same machine and settings",
+    )
     parser.add_argument("--markdown", metavar="FILE", help="also write a page, such as docs/benchmarks.md")
     parser.add_argument(
         "--from", dest="saved", metavar="FILE", help="show a saved benchmarks.json again and measure nothing"
@@ -61,7 +66,7 @@ def _saved(args):
     from covidcxr.bench import results, terminal
     from covidcxr.errors import OptionError
 
-    given = [name for name in ("quick", "only", "data") if getattr(args, name)]
+    given = [name for name in ("quick", "only", "data", "into") if getattr(args, name)]
     if given:
         raise OptionError(f"--{given[0]}: --from measures nothing; leave one of them out")
     report = results.load(args.saved)
@@ -73,9 +78,13 @@ def _saved(args):
 def _measured(args):
     from covidcxr import atomic
     from covidcxr.bench import results, runner, session, terminal
+    from covidcxr.errors import OptionError
 
+    if args.into and not args.only:
+        raise OptionError("--into: name the parts to measure with --only")
     names = runner.choose(args.only)
-    out = results.place(args.out)
+    base = results.load(args.into) if args.into else None
+    out = results.place(args.into or args.out)
     for path in filter(None, (out, args.markdown)):
         atomic.make_folder(Path(path).parent)
         atomic.check_target(path)
@@ -86,7 +95,7 @@ def _measured(args):
         "seed": args.seed,
     }
     session.check(settings)
-    report = session.run(settings, names, out, say=_say, show=terminal.print_part)
+    report = session.run(settings, names, out, say=_say, show=terminal.print_part, base=base)
     print(f"\nsaved: {out}")
     return report
 

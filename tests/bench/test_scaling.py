@@ -34,7 +34,7 @@ def test_quick_fits_the_exponent_and_the_growth_of_memory(jobs, tmp_path):
 
 
 def test_larger_amounts_hold_the_smaller_ones_images(jobs, tmp_path):
-    scaling.measure(Bench(tmp_path, quick=True))
+    list(scaling.measure(Bench(tmp_path, quick=True)))
     few, many, *_ = (options["paths"] for _, options in jobs)
     assert many[: len(few)] == few
 
@@ -72,7 +72,7 @@ def test_every_job_runs(tmp_path):
         "predict": {"paths": paths, "batch": 2, "side": 96},
         "audit": {"folder": str(scaling.noise(bench, 4)), "count": 2},
         "training_step": {"batch": 2, "side": 96},
-        "folds": {"count": 1, "out": str(tmp_path / "folds")},
+        "folds": {"folder": str(scaling.noise(bench, 40, "few")), "count": 3, "out": str(tmp_path / "folds")},
     }
     assert set(options) == set(scaling_jobs.JOBS)
     for name, each in options.items():

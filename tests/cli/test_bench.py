@@ -53,6 +53,25 @@ def test_a_saved_run_is_shown_and_rendered_without_measuring(tmp_path, capsys, m
     assert "no peer" in page.read_text()
 
 
+def test_a_part_measured_by_itself_takes_its_place_and_says_when(measured, tmp_path, capsys):
+    assert main(["bench", "--only", "input,scaling,roofline", "--out", str(tmp_path)]) == 0
+    page = tmp_path / "page.md"
+    words = ["bench", "--only", "scaling", "--into", str(tmp_path / FILE), "--markdown", str(page)]
+    assert main(words) == 0
+    saved = json.loads((tmp_path / FILE).read_text())
+    assert [part["name"] for part in saved["parts"]] == ["input", "scaling", "roofline"]
+    assert [bool(part["again"]) for part in saved["parts"]] == [False, True, False]
+    assert saved["command"] == "covidcxr bench --only input,scaling,roofline"
+
+
+def test_a_part_of_other_work_is_not_put_into_a_report(measured, tmp_path, capsys):
+    assert main(["bench", "--only", "input", "--out", str(tmp_path)]) == 0
+    before = (tmp_path / FILE).read_bytes()
+    assert main(["bench", "--only", "input", "--quick", "--into", str(tmp_path / FILE)]) == 2
+    assert "another value of quick" in capsys.readouterr().err
+    assert (tmp_path / FILE).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -61,6 +80,8 @@ def test_a_saved_run_is_shown_and_rendered_without_measuring(tmp_path, capsys, m
         (["--weights", "nowhere"], "--weights nowhere: no such folder"),
         (["--from", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--from", "b.json", "--quick"], "--quick: --from measures nothing"),
+        (["--into", "b.json"], "--into: name the parts to measure with --only"),
+        (["--into", "b.json", "--only", "start"], "b.json: cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(options, message, tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ _BATCH = 32
 _BATCHES = (8, 16, 32, 64)
 _SIDES = (96, 128, 192, 256)
 _STEP_BATCH, _STEP_SIDE = 16, 128
-_FOLDS = (1, 2, 4)
+_FOLDS, _FOLDED_IMAGES = (1, 2, 4), 64
 # Smaller than any paper's: how cost grows with the number of images does not depend on it.
 _PREDICT_SIDE, _PREDICT_SIDE_QUICK = 128, 96
 _REPEATS = 2
@@ -33,9 +33,9 @@ def measure(bench):
     bench : Bench
         Quick: training input and prediction alone, 1 and 4 times the images.
 
-    Returns
-    -------
-    list of Fact
+    Yields
+    ------
+    Fact
         Seconds of each amount, keys ``"<curve>@<amount>"``; the exponent of each curve; peak memory against images.
     """
     times = _TIMES[:2] if bench.quick else _TIMES
@@ -49,26 +49,28 @@ def measure(bench):
     if not bench.quick:
         folder = str(noise(bench, counts[-1]))
         curves.append(("audit", "audit for leaks", {c: {"folder": folder, "count": c} for c in counts}))
-    facts = []
     for name, title, amounts in curves:
-        facts += _curve(bench, name, name, title, "images", amounts, memory=True)
-    return facts if bench.quick else facts + _others(bench)
+        yield from _curve(bench, name, name, title, "images", amounts, memory=True)
+    if not bench.quick:
+        yield from _others(bench)
 
 
-def noise(bench, count):
+def noise(bench, count, name="noise"):
     """Write pictures of coarse noise, half of them in each of two classes; no two are alike, as patients are not.
 
     Parameters
     ----------
     bench : Bench
     count : int
+    name : str
+        Of the folder.
 
     Returns
     -------
     pathlib.Path
         The folder above the classes.
     """
-    root = bench.folder / "noise"
+    root = bench.folder / name
     rng = np.random.default_rng(bench.seed)
     for number in range(count):
         folder = atomic.make_folder(root / ("covid19", "normal")[number % 2])
@@ -80,12 +82,13 @@ def noise(bench, count):
 def _others(bench):
     batches = {batch: {"batch": batch, "side": _STEP_SIDE} for batch in _BATCHES}
     sides = {side: {"batch": _STEP_BATCH, "side": side} for side in _SIDES}
-    folds = {count: {"count": count, "out": str(bench.folder / "folds")} for count in _FOLDS}
-    return [
-        *_curve(bench, "batch", "training_step", "training step of MobileNetV2", "images a batch", batches),
-        *_curve(bench, "side", "training_step", "training step by image size", "pixels a side", sides),
-        *_curve(bench, "folds", "folds", "nemati2022 in small", "folds", folds),
-    ]
+    yield from _curve(
+        bench, "batch", "training_step", "training step of MobileNetV2", "images a batch", batches
+    )
+    yield from _curve(bench, "side", "training_step", "training step by image size", "pixels a side", sides)
+    few = str(noise(bench, _FOLDED_IMAGES, "few"))
+    folds = {count: {"folder": few, "count": count, "out": str(bench.folder / "folds")} for count in _FOLDS}
+    yield from _curve(bench, "folds", "folds", "nemati2022 in small", "folds", folds)
 
 
 def _curve(bench, key, job, title, unit, amounts, memory=False):
