@@ -181,7 +181,8 @@ def _opened(path, shape, key):
         file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         return None
-    with contextlib.suppress(ValueError, OSError):
+    # NumPy reads the header as Python, with whatever errors that has.
+    with contextlib.suppress(Exception):
         np.lib.format.read_magic(file)
         count, _, kind = np.lib.format.read_array_header_1_0(file)
         store = _Mapped(file, file.tell(), shape)

@@ -1,10 +1,10 @@
 """Where a model trains: one device, all of one machine, several machines, a TPU; and in which precision."""
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass, replace
 
+from covidcxr import json_files
 from covidcxr.errors import OptionError
 
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
@@ -241,7 +241,7 @@ def _cluster(text):
     if not text:
         return None
     try:
-        config = json.loads(text)
+        config = json_files.parse(text)
         jobs = config.get("cluster") or {}
         if not jobs:
             return None

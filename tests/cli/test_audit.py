@@ -133,8 +133,18 @@ def test_a_split_beside_a_run_is_refused(run, capsys):
     assert "has its own split" in capsys.readouterr().err
 
 
-def test_a_damaged_run_is_one_line(run, capsys):
-    (run / "config.json").write_text("{", encoding="utf-8")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 5000 + "]" * 5000,
+        '{"options": [], "data_root": "x"}',
+        # A number would be taken for an open file.
+        '{"options": {"data": 0}, "data_root": "x"}',
+    ],
+)
+def test_a_damaged_run_is_one_line(text, run, capsys):
+    (run / "config.json").write_text(text, encoding="utf-8")
     assert main(["audit", str(run), "--only", "leaks"]) == 2
     assert "not a readable run configuration" in capsys.readouterr().err
 

@@ -1,11 +1,11 @@
 """What is audited: the images of a folder or table with the split they have, or those of a run."""
 
-import json
 import os
 from pathlib import Path
 
 import pandas as pd
 
+from covidcxr import json_files
 from covidcxr.data import sources, splits
 from covidcxr.data.records import Records
 from covidcxr.errors import CovidcxrError, DataError
@@ -109,11 +109,12 @@ def with_own_split(records):
 def _config(folder):
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(config["options"], dict) and isinstance(config["data_root"], str):
+        config = json_files.read(path)
+        given = config["options"].get("data", "")
+        if isinstance(given, str) and isinstance(config["data_root"], str):
             return config
-        raise ValueError("options or data_root of another kind")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError("data or data_root of another kind")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable run configuration ({reason}); train again") from error
 

@@ -1,11 +1,11 @@
 """What an audit of a model looks at: the images of a run's folder or of records, and what was said of them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from covidcxr import json_files
 from covidcxr.data import splits
 from covidcxr.data.records import Records
 from covidcxr.errors import DataError
@@ -187,10 +187,19 @@ def _root(folder, config, data):
 
 def _config(path):
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_files.read(path)
+        _check_config(config)
         return {name: config[name] for name in ("classes", "protocol", "data_root")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path}: not a readable run configuration ({reason}); give a run's folder"
         ) from error
+
+
+def _check_config(config):
+    classes, headline = config["classes"], config["protocol"]["headline"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes of another kind")
+    if not isinstance(headline, str) or not isinstance(config["data_root"], str):
+        raise ValueError("headline or data_root of another kind")

@@ -1,7 +1,6 @@
 """Generated images beside real ones: a generative network a class, trained in the run folder, and where they go."""
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covidcxr import json_files
 from covidcxr.atomic import make_folder, output_errors, write_csv, write_json
 from covidcxr.data.records import Records, concat
 from covidcxr.errors import OptionError, OutputError
@@ -320,6 +320,6 @@ def _names(label, count):
 
 def _read(path):
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json_files.read(path)
     except (OSError, ValueError):
         return None

@@ -92,6 +92,25 @@ def test_a_folder_that_was_moved_finds_the_images_in_it(run, tmp_path):
     assert len(subjects.of(tmp_path, data=run / "images").records) == 36
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": 3},
+        {"classes": ["covid19", 4]},
+        {"protocol": "sound"},
+        {"protocol": {"headline": ["val"]}},
+        {"data_root": 1},
+        {"data_root": None},
+    ],
+)
+def test_a_configuration_of_other_kinds_is_named(change, run, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    (tmp_path / "split.csv").symlink_to(run / "split.csv")
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(DataError, match=r"config\.json: not a readable run configuration"):
+        subjects.of(tmp_path)
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(DataError, match=r"config\.json"):
         subjects.of(tmp_path)
