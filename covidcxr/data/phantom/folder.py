@@ -1,6 +1,5 @@
 """A phantom data set on disk: class folders, `phantom.json` (written first), `phantom.csv` (written last)."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from covidcxr import atomic
+from covidcxr import atomic, json_files
 from covidcxr.data import labels
 from covidcxr.data.phantom.confounders import TRAITS, Confounders
 from covidcxr.data.phantom.patients import stream
@@ -116,7 +115,12 @@ def read(path):
             f"{path / TABLE}: not there, the phantom is unfinished; make it again with the same options"
         )
     records = read_csv(path / TABLE)
-    numbers = {name: pd.to_numeric(records.table[name]) for name in _NUMBERS if name in records.table}
+    try:
+        numbers = {name: pd.to_numeric(records.table[name]) for name in _NUMBERS if name in records.table}
+    except ValueError as error:
+        raise DataError(
+            f"{path / TABLE}: damaged ({error}); make the phantom again in another folder"
+        ) from error
     return Records.from_rows(records.table.assign(**numbers), path, notes=(_NOTE,))
 
 
@@ -163,12 +167,14 @@ def _claim(folder, parameters):
         atomic.write_json(file, parameters)
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json_files.read(file)
     except (OSError, ValueError) as error:
         raise OutputError(f"{file}: not readable ({error}); choose another folder") from error
     if found != parameters:
-        keys = [key for key, value in parameters.items() if found.get(key) != value]
-        raise OutputError(f"{folder}: holds a phantom of other {', '.join(keys)}; choose another folder")
+        known = found if isinstance(found, dict) else {}
+        keys = [key for key, value in parameters.items() if known.get(key) != value]
+        other = ", ".join(keys) or "parameters"
+        raise OutputError(f"{folder}: holds a phantom of other {other}; choose another folder")
 
 
 def _plan(parameters):

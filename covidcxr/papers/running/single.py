@@ -6,7 +6,7 @@ import datetime
 from pathlib import Path
 
 from covidcxr import handles
-from covidcxr.errors import ModelError
+from covidcxr.errors import DataError, ModelError
 from covidcxr.papers.reporting import results, show
 from covidcxr.papers.running import feeding, frozen_feeds, networks
 from covidcxr.papers.running import folder as run_folder
@@ -67,7 +67,13 @@ def run_one(plan, gatherer, placement, banks=None):
 def _precision_begun_with(plan):
     """Return the precision of the run that goes on, None where one starts."""
     resumed = plan.options.resume and (Path(plan.out) / run_folder.CONFIG).is_file()
-    return run_folder.read_config(plan.out)["placement"]["precision"] if resumed else None
+    if not resumed:
+        return None
+    placement = run_folder.read_config(plan.out).get("placement")
+    if not isinstance(placement, dict) or not isinstance(placement.get("precision"), str):
+        path = Path(plan.out) / run_folder.CONFIG
+        raise DataError(f"{path}: damaged (no precision in its placement); train anew in another folder")
+    return placement["precision"]
 
 
 def _workspace(plan, placement):

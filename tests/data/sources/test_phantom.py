@@ -331,6 +331,21 @@ def test_another_phantom_or_other_files_are_not_overwritten(made, tmp_path):
     (tmp_path / "phantom.json").write_text("{")
     with pytest.raises(OutputError, match="not readable"):
         phantom.write(tmp_path, {"normal": 1})
+    for text, words in (("[1]", "other model, counts"), ("[" * 5000 + "]" * 5000, "levels deep")):
+        (tmp_path / "phantom.json").write_text(text)
+        with pytest.raises(OutputError, match=words):
+            phantom.write(tmp_path, {"normal": 1})
+
+
+def test_a_table_with_words_for_numbers_is_named(made, tmp_path):
+    table = (made.root / "phantom.csv").read_text().splitlines()
+    column = table[0].split(",").index("severity")
+    cells = table[1].split(",")
+    (tmp_path / "phantom.csv").write_text(
+        "\n".join([table[0], ",".join([*cells[:column], "much", *cells[column + 1 :]])])
+    )
+    with pytest.raises(DataError, match=r"phantom\.csv: damaged"):
+        phantom.read(tmp_path)
 
 
 def test_confounders_are_part_of_what_a_folder_is(tmp_path):

@@ -65,6 +65,18 @@ def test_a_file_that_is_no_dicom(challenge):
     assert len(records) == 2
 
 
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), NotImplementedError(), AttributeError("x"), RecursionError()]
+)
+def test_whatever_pydicom_raises_the_file_is_left_out(error, challenge, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(pydicom, "dcmread", fail)
+    reasons = [item.reason for item in rsna.read(challenge, headers=True).exclusions]
+    assert reasons.count("not readable as DICOM") == 3
+
+
 def test_without_the_class_table_target_0_has_no_class(challenge):
     (challenge / rsna.CLASS_TABLE).unlink()
     records = rsna.read(challenge)
