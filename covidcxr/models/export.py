@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from covidcxr.atomic import make_folder, output_errors, place_folder, whole_file, write_json
-from covidcxr.errors import ModelError, OptionError, OutputError
+from covidcxr.errors import ModelError, OptionError, OutputError, is_out_of_memory
 from covidcxr.models import files, half_storage, keras2_export, model_config
 
 FORMATS = {
@@ -285,6 +285,8 @@ def _as_model_error(out, kind):
     except OSError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Converters raise whatever an operation they do not know leads to.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ModelError(
