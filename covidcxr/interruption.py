@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM, which schedulers send: a command ends in order, and says what it has kept."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -63,6 +64,12 @@ class Signals:
                 signal.signal(number, handler)
         sys.unraisablehook = self._hook
 
+    def rest(self):
+        """Ignore whatever comes after the first: the interpreter, as it ends, would let it end the process."""
+        if self.number is not None:
+            for number in _WORDS:
+                signal.signal(number, signal.SIG_IGN)
+
     def _come(self, number, _frame):
         if self.number is None:
             self.number, self._came = number, time.monotonic()
@@ -101,6 +108,9 @@ def orderly(own_process):
     # Python lets no other thread set a handler.
     mine = threading.current_thread() is threading.main_thread()
     before = signals.install() if mine else {}
+    if mine and own_process:
+        # Registered first, called last.
+        atexit.register(signals.rest)
     try:
         yield signals
     finally:

@@ -55,6 +55,11 @@ def wait_for(path, process):
         time.sleep(0.01)
 
 
+def wait_for_word(word, process):
+    while word not in process.stderr.readline():
+        assert process.poll() is None
+
+
 def ended(process, timeout=60):
     _, error = process.communicate(timeout=timeout)
     assert "Traceback" not in error
@@ -160,8 +165,7 @@ def test_a_training_tells_how_to_go_on_and_that_goes_on(number, word, code, data
 
 def test_before_there_is_a_run_nothing_is_to_be_resumed(data, tmp_path):
     process = start(*training(data, tmp_path / "run", 5))
-    while "drawing" not in process.stderr.readline():
-        assert process.poll() is None
+    wait_for_word("drawing", process)
     assert (tmp_path / "run" / "run.lock").is_file()
     process.send_signal(signal.SIGTERM)
     code, lines = ended(process)
@@ -173,18 +177,18 @@ def test_before_there_is_a_run_nothing_is_to_be_resumed(data, tmp_path):
 def test_signals_that_come_in_swarms_change_nothing(data, tmp_path):
     """As `timeout` sends them, to the process and to its group, at any moment to the end."""
     out = tmp_path / "run"
-    for round_ in range(6):
+    for round_ in range(4):
         process = start(
             *(training(data, out, 5000) if not round_ else ["train", "ragab2022", "--resume", "--out", out])
         )
+        wait_for_word("training", process)
         wait_for(out / "checkpoint" / "state.json", process)
-        time.sleep(1 + round_)
+        time.sleep(round_ / 3)
         while process.poll() is None:
             process.send_signal(signal.SIGTERM)
             time.sleep(0.003)
         code, lines = ended(process)
-        # In between the process is another's: `tiny.py` does not own it as the command does.
-        assert code in (143, -signal.SIGTERM)
+        assert code == 143
         assert "; resume with: " in lines[-1]
 
 
@@ -193,7 +197,7 @@ def test_the_moment_does_not_matter(data, tmp_path):
     """From the start to the end of a command, drawn at random: one line, the right code, nothing half."""
     rng = np.random.default_rng(0)
     environment = {**os.environ, "PYTHONPATH": str(Path(interruption.__file__).parents[1])}
-    for round_ in range(12):
+    for round_ in range(8):
         out = tmp_path / str(round_)
         words = [
             sys.executable,
@@ -213,7 +217,9 @@ def test_the_moment_does_not_matter(data, tmp_path):
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
         code, lines = ended(process)
-        assert (code, sum("covidcxr: terminated" in line for line in lines)) == (143, 1) or code == 0
+        told = sum("covidcxr: terminated" in line for line in lines)
+        # On a busy machine the interpreter may not have come to our first line.
+        assert (code, told) in ((143, 1), (0, 0)) or (code, lines) == (-signal.SIGTERM, [])
         assert not list(out.rglob(".*"))
 
 

@@ -47,4 +47,4 @@ if __name__ == "__main__":
     if arguments[0] == "--images":
         _, number, *arguments = arguments
     ragab2022.RECIPE = recipe(int(number) if number else None)
-    sys.exit(main(arguments))
+    sys.exit(main(arguments, own_process=True))
