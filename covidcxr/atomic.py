@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from covidcxr import formula_cells
 from covidcxr.errors import OutputError
 
 _REMEDIES = {
@@ -71,6 +72,36 @@ def make_folder(path):
         folder.mkdir(parents=True, exist_ok=True)
         _check_writable(folder)
     return folder
+
+
+@contextlib.contextmanager
+def folder_for(path):
+    """Make a folder for what the block puts into it; where the block fails and left nothing, it is gone again.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Yields
+    ------
+    pathlib.Path
+
+    Raises
+    ------
+    OutputError
+        If it cannot be created or cannot be written to.
+    """
+    path = Path(path)
+    made = [place for place in (path, *path.parents) if not os.path.lexists(place)]
+    make_folder(path)
+    try:
+        yield path
+    except BaseException:
+        for place in made:
+            # One that holds something stays, and so do those above it.
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -198,9 +229,12 @@ def write_json(path, value):
 
 
 def write_csv(path, table):
-    """Write a `pandas.DataFrame` without its index, whole or not at all (see :func:`whole_file`)."""
+    """Write a `pandas.DataFrame` without its index, whole or not at all (see :func:`whole_file`).
+
+    No text in it is a formula to a spreadsheet; `covidcxr.formula_cells.plain_table` gives back what was written.
+    """
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", errors="backslashreplace")
+        formula_cells.to_csv(table, temporary, errors="backslashreplace")
 
 
 def _check_writable(folder):

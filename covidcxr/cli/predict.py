@@ -216,13 +216,14 @@ def _deidentified(result):
 
 
 def _write(result, args):
+    from covidcxr import formula_cells
     from covidcxr.atomic import write_text
 
     kind = args.format or ("json" if str(args.out).endswith(".json") else "csv")
     if kind == "json":
         text = result.to_json(orient="records", indent=2, double_precision=10) + "\n"
     else:
-        text = result.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+        text = formula_cells.to_csv(result, float_format="%.9g")
     if args.out:
         write_text(args.out, text)
     else:

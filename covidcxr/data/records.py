@@ -7,7 +7,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from covidcxr.atomic import write_csv
+from covidcxr.data import containment
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 
 TEXT_COLUMNS = ("path", "label", "patient_id", "view", "source", "sex")
 NUMBER_COLUMNS = ("age", "offset")
@@ -150,16 +152,18 @@ def read_csv(path, root=None):
     Raises
     ------
     DataError
-        If the file is not a readable table or lacks `path` or `label`.
+        If the file is not a readable table or lacks `path` or `label`, or a path leaves the folder.
     """
     path = Path(path)
-    table = read_text_csv(path)
+    table = plain_table(read_text_csv(path))
     missing = {"path", "label"} - set(table.columns)
     if missing:
         raise DataError(
             f"{path}: lacks the column(s) {', '.join(sorted(missing))}; found {list(table.columns)}"
         )
-    return Records.from_rows(table, root or path.parent)
+    records = Records.from_rows(table, root or path.parent)
+    containment.require_inside(records.table["path"], path)
+    return records
 
 
 def read_text_csv(path):
@@ -179,7 +183,7 @@ def read_text_csv(path):
         If it is no table of comma-separated text in UTF-8 (with or without a byte-order mark).
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
             f"{path}: not a readable CSV table ({error.strerror or error}); check the path"
@@ -191,6 +195,21 @@ def read_text_csv(path):
     except pd.errors.ParserError as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{path}: not a readable CSV table ({reason}); save it as CSV again") from error
+    require_aligned(table, path)
+    return table
+
+
+def require_aligned(table, path):
+    """Refuse a table whose rows all have more cells than there are column names: pandas would shift them.
+
+    Raises
+    ------
+    DataError
+    """
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(
+            f"{path}: its rows have more cells than its first line names columns; save it as CSV again"
+        )
 
 
 def _tidy(table):

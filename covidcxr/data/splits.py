@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.atomic import write_csv
+from covidcxr.data import containment
 from covidcxr.data.records import read_csv
 from covidcxr.errors import DataError, OptionError
 
@@ -356,7 +357,7 @@ def read(path, root=None):
     ----------
     path : path-like
     root : path-like, optional
-        Folder that its paths start from; default the CSV's own folder.
+        Folder that its paths start from, to read the images from; default the CSV's own folder.
 
     Returns
     -------
@@ -371,6 +372,8 @@ def read(path, root=None):
         test.
     """
     records = read_csv(path, root)
+    if root is not None:
+        records = containment.without_links_out(records)
     if "split" not in records.table:
         raise DataError(f"{path}: lacks the column split; write one with covidcxr.data.splits.write")
     _require_known_splits(records.table["split"], records.table["path"], path)

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from covidcxr.atomic import write_csv
+from covidcxr.data.records import require_aligned
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 
 RECORD_COLUMNS = ("path", "label", "patient_id", "source", "view", "sex", "age", "split")
 PROBABILITY_PREFIX = "prob_"
@@ -145,10 +147,11 @@ def read_csv(path):
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = plain_table(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable CSV table ({reason}); expected a predictions.csv") from error
+    require_aligned(table, path)
     names = tuple(c.removeprefix(PROBABILITY_PREFIX) for c in table if c.startswith(PROBABILITY_PREFIX))
     return Predictions(_tidy(table, names, path), names)
 

@@ -4,12 +4,14 @@ Readable without TensorFlow, Keras, NumPy or pandas. :mod:`covidcxr.papers.shipp
 """
 
 import csv
+import math
 import os
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 from covidcxr.errors import ModelError
+from covidcxr.formula_cells import plain
 
 FOLDER_VARIABLE = "COVIDCXR_MODELS"
 FOLDER = "saved_models"
@@ -80,7 +82,11 @@ class Shipped:
         value, low, high = (self.row[f"{name}{end}"] for end in ("", "_low", "_high"))
         if not value:
             return "not defined"
-        return f"{float(value):.3f} [{float(low):.3f}, {float(high):.3f}]" if low else f"{float(value):.3f}"
+        return (
+            f"{float(value):.3f} [{float(low):.3f}, {float(high):.3f}]"
+            if low and high
+            else f"{float(value):.3f}"
+        )
 
 
 def folder():
@@ -130,8 +136,9 @@ def listed():
             rows = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise ModelError(f"{path}: not readable ({error}); get the file again") from error
-    if any(set(row) != set(COLUMNS) or None in row.values() for row in rows):
+    if not all(_is_whole(row) for row in rows):
         raise ModelError(f"{path}: not an index of shipped models of this version; get the file again")
+    rows = [{name: plain(cell) for name, cell in row.items()} for row in rows]
     return sorted((Shipped(row["name"], place / row["name"], row) for row in rows), key=lambda one: one.name)
 
 
@@ -175,6 +182,17 @@ def model_file(word):
     """
     found = find(word)
     return found.path if found else word
+
+
+def _is_whole(row):
+    """Tell whether a line of index.csv has every column, a folder beside it, and numbers where scores stand."""
+    if set(row) != set(COLUMNS) or None in row.values() or Path(row["name"]).name != row["name"]:
+        return False
+    scores = [row[f"{score}{end}"] for score in SCORES for end in ("", "_low", "_high")]
+    try:
+        return all(math.isfinite(float(text)) for text in scores if text)
+    except ValueError:
+        return False
 
 
 def _places():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covidcxr.data import containment
 from covidcxr.data.records import concat
 from covidcxr.data.sources import covid_chestxray, folders, kermany, phantom, rahimzadeh, rsna, table
 from covidcxr.data.sources._listing import folder_names, image_names
@@ -178,7 +179,8 @@ def _recognised(paths, sources):
 
 
 def _read_one(source, path, options):
-    records = source.read(path, **{name: options[name] for name in source.options if name in options})
+    wanted = {name: options[name] for name in source.options if name in options}
+    records = containment.without_links_out(source.read(path, **wanted))
     if not len(records):
         reasons = [item.reason for item in records.exclusions]
         first = max(sorted(set(reasons)), key=reasons.count, default="")

@@ -7,6 +7,7 @@ from covidcxr.data.labels import canonical
 from covidcxr.data.records import Exclusion, Records
 from covidcxr.data.sources._listing import read_text_table, split_of
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 
 _SPELLINGS = {
     "path": ("path", "filename", "file_name", "file", "image", "image_path", "filepath"),
@@ -34,7 +35,8 @@ def read(path):
     ----------
     path : path-like
         With the columns path (or filename...) and label (or class...); optionally patient_id, view, source,
-        sex, age, offset, split. Other columns are kept.
+        sex, age, offset, split. Other columns are kept. A cell that :mod:`covidcxr.formula_cells` marked is
+        plain again.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def read(path):
         name, an image is listed twice, or none of the files is there.
     """
     path = Path(path)
-    table = read_text_table(path, ())
+    table = plain_table(read_text_table(path, ()))
     table = table.rename(columns=_renaming(path, list(table.columns)))
     if not len(table):
         raise DataError(f"{path}: has column names but no row; list at least one image")

@@ -11,7 +11,6 @@ know it takes and passes over, so that one command can call them all. What could
 severity ``"note"``: an audit never stays silent about what it did not look at.
 """
 
-import json
 import math
 import sys
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from covidcxr import json_files
 from covidcxr.atomic import make_folder, output_errors, write_csv, write_json
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 
 LEAK = "leak"
 WARNING = "warning"
@@ -153,7 +154,7 @@ def read(folder):
     if not path.is_file():
         return ()
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["audits"]
+        listed = json_files.read(path)["audits"]
         return tuple(_from_dict(entry, path.parent) for entry in listed)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
@@ -246,6 +247,9 @@ def _as_dict(audit):
 
 
 def _from_dict(entry, folder):
+    outside = next((file for file in entry["tables"].values() if Path(file).name != file), None)
+    if outside is not None:
+        raise ValueError(f"{outside!r} is no table beside it")
     tables = {name: _read_table(folder / file) for name, file in entry["tables"].items()}
     findings = tuple(Finding(**item) for item in entry["findings"])
     return Audit(entry["name"], entry["title"], tables, findings)
@@ -253,7 +257,7 @@ def _from_dict(entry, folder):
 
 def _read_table(path):
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return plain_table(pd.read_csv(path, keep_default_na=False, na_values=[""]))
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
 

@@ -1,14 +1,17 @@
 """Read what runs and evaluations left behind, for a report over several of them."""
 
-import json
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
+from covidcxr import json_files
+from covidcxr.data.containment import require_inside
 from covidcxr.errors import CovidcxrError, DataError, OptionError
+from covidcxr.formula_cells import plain_table
 from covidcxr.papers.plan import RunOptions
+from covidcxr.papers.reporting import comparison
 from covidcxr.papers.running import folder as run_folder
 from covidcxr.papers.units import Unit, chosen
 
@@ -17,7 +20,15 @@ AUDIT = "audit"
 _RUN = "give a folder that `covidcxr train` wrote"
 _EVALUATION = "give a folder that `covidcxr evaluate --out` wrote"
 _DONE = "done"
+# What is said of a run beyond what it cannot be read without.
+_KINDS = {
+    **dict.fromkeys(("paper", "command", "network", "data_root"), str),
+    **dict.fromkeys(("options", "environment", "protocol", "preprocessing", "placement"), dict),
+    **dict.fromkeys(("classes", "models", "notes"), list),
+    **dict.fromkeys(("parameters", "trainable"), int),
+}
 _SCORES = ("images", "patients", "classes", "macro", "per_class", "confusion_matrix")
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,10 @@ class TrainedModel:
     @cached_property
     def split(self):
         """split.csv, as text."""
-        return _table(self.folder / run_folder.SPLIT, _RUN)
+        path = self.folder / run_folder.SPLIT
+        table = _table(path, _RUN)
+        require_inside(table.get("path", pd.Series(dtype=str)).astype(str), path)
+        return table
 
     @cached_property
     def history(self):
@@ -198,6 +212,12 @@ def read_external(folder, recipe):
         raise DataError(f"{folder / EVALUATION}: damaged ({error}); {_EVALUATION}") from error
     if paper != recipe.key:
         raise OptionError(f"{folder}: scores a model of {paper}, the runs are of {recipe.key}")
+    try:
+        _check_measures(comparison.external_measures(unit or Unit("", ""), metrics))
+    except _DAMAGE as error:
+        raise DataError(
+            f"{folder / run_folder.METRICS}: damaged ({_reason(error)}); {_EVALUATION}"
+        ) from error
     return ExternalSet(folder, folder.resolve().name, metrics, unit, facts)
 
 
@@ -210,6 +230,11 @@ def _config(folder):
     missing = [name for name in needed if not isinstance(config, dict) or name not in config]
     if missing:
         raise DataError(f"{folder / run_folder.CONFIG}: not a run configuration (no {missing[0]}); {_RUN}")
+    damaged = next(
+        (name for name, kind in _KINDS.items() if not isinstance(config.get(name, kind()), kind)), None
+    )
+    if damaged:
+        raise DataError(f"{folder / run_folder.CONFIG}: damaged ({damaged} is of another kind); {_RUN}")
     return config
 
 
@@ -224,6 +249,7 @@ def _run(recipe, folder, config):
             f"go on with `covidcxr train {recipe.key} --resume --out {folder}`"
         )
     done = table[table["state"] == _DONE]
+    require_inside(done.get("folder", pd.Series(dtype=str)).astype(str), listed)
     models = [_model(recipe, folder / name, _config(folder / name)) for name in done["folder"]]
     others = table[table["state"] != _DONE]
     left_out = [f"{row['case']} {row['model']}: {row['state']}" for _, row in others.iterrows()]
@@ -242,9 +268,11 @@ def _model(recipe, folder, config):
         block = metrics["splits"][metrics["headline_split"]]
         block["intervals"]["measures"]["accuracy"]["value"]
         _ = [block[name] for name in _SCORES]
-        return TrainedModel(folder, config, metrics, _unit(recipe, config["options"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: damaged (no {error}); train the run anew") from error
+        model = TrainedModel(folder, config, metrics, _unit(recipe, config["options"]))
+        _check_measures(comparison.measures(model))
+        return model
+    except _DAMAGE as error:
+        raise DataError(f"{path}: damaged ({_reason(error)}); train the run anew") from error
     except CovidcxrError as error:
         raise DataError(f"{folder / run_folder.CONFIG}: {error}") from error
 
@@ -257,17 +285,25 @@ def _unit(recipe, options):
 
 def _json(path, remedy):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_files.read(path)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        if isinstance(error, OSError):
-            reason = error.strerror
+        reason = error.strerror if isinstance(error, OSError) else _reason(error)
         raise DataError(f"{path}: not readable ({reason}); {remedy}") from error
 
 
 def _table(path, remedy, dtype=str):
     try:
-        return pd.read_csv(path, dtype=dtype, keep_default_na=dtype is None)
+        return plain_table(pd.read_csv(path, dtype=dtype, keep_default_na=dtype is None))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable table ({reason}); {remedy}") from error
+        raise DataError(f"{path}: not a readable table ({_reason(error)}); {remedy}") from error
+
+
+def _check_measures(table):
+    """Raise `ValueError` or `TypeError` where a figure that is compared and drawn is no number."""
+    for column in ("value", "low", "high", "images", "patients"):
+        pd.to_numeric(table[column])
+
+
+def _reason(error):
+    words = str(error).strip().splitlines()
+    return f"no {error}" if isinstance(error, KeyError) else words[0] if words else type(error).__name__

@@ -7,6 +7,7 @@ import pandas as pd
 
 from covidcxr.atomic import make_folder, write_csv
 from covidcxr.errors import OptionError
+from covidcxr.formula_cells import plain_table
 from covidcxr.papers.plan import options_from
 from covidcxr.papers.running import folder as run_folder
 
@@ -85,7 +86,7 @@ class Retrainer:
         reading = self.paper.recipe.reading
         for file, name, mask in zip(records.files(), _renamed(records.table["path"]), masks, strict=True):
             _write_cut(file, place / name, surgery, mask, reading)
-        split = pd.read_csv(self.folder / run_folder.SPLIT, dtype=str, keep_default_na=False)
+        split = plain_table(pd.read_csv(self.folder / run_folder.SPLIT, dtype=str, keep_default_na=False))
         write_csv(place / run_folder.SPLIT, split.assign(path=_renamed(split["path"])))
         columns = ["path", "label", "patient_id", "source"]
         table = records.table[columns].assign(path=_renamed(records.table["path"]))

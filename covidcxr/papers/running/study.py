@@ -3,14 +3,15 @@
 import dataclasses
 import datetime
 import gc
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from covidcxr import json_files
 from covidcxr.atomic import make_folder, write_csv
-from covidcxr.errors import ModelError
+from covidcxr.errors import DataError, ModelError
+from covidcxr.formula_cells import plain_table
 from covidcxr.papers import tables
 from covidcxr.papers.reporting import show, study_report
 from covidcxr.papers.running import folder as run_folder
@@ -84,7 +85,7 @@ class StudyResult:
         return [self.folder / name for name in done]
 
     def _joined(self, name):
-        parts = [pd.read_csv(path / name).assign(name=path.name) for path in self._folders()]
+        parts = [plain_table(pd.read_csv(path / name)).assign(name=path.name) for path in self._folders()]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -180,14 +181,26 @@ class _Study:
         where = Path(plan.out)
         facts = {"state": state, "backbone": plan.network.backbone}
         if state == DONE:
-            config, metrics = run_folder.read_config(where), _read_json(where / run_folder.METRICS)
-            history = pd.read_csv(where / run_folder.HISTORY)
-            facts.update({name: config[name] for name in ("parameters", "trainable", "frozen_layers")})
-            facts.update(epochs=len(history), seconds=round(float(history["seconds"].sum()), 1))
-            facts["folder"] = where.relative_to(self.folder).as_posix()
-            self._results[plan.unit] = tables.long_results(plan.unit, metrics)
-            self._notes += [note for note in config[_NOTES] if note not in self._notes]
+            try:
+                facts |= self._facts(plan, where)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(
+                    f"{where}: a file of this finished model is damaged ({type(error).__name__}: {error}); "
+                    "remove the folder, and --resume trains it anew"
+                ) from error
         self._rows[plan.unit] = tables.model_row(plan.unit, **facts)
+
+    def _facts(self, plan, where):
+        config, metrics = run_folder.read_config(where), _read_json(where / run_folder.METRICS)
+        history = pd.read_csv(where / run_folder.HISTORY)
+        self._results[plan.unit] = tables.long_results(plan.unit, metrics)
+        self._notes += [note for note in config[_NOTES] if note not in self._notes]
+        return {
+            **{name: config[name] for name in ("parameters", "trainable", "frozen_layers")},
+            "epochs": len(history),
+            "seconds": round(float(history["seconds"].sum()), 1),
+            "folder": where.relative_to(self.folder).as_posix(),
+        }
 
     def _write(self):
         result = self._result()
@@ -230,4 +243,4 @@ def _config(plans, options, out):
 
 
 def _read_json(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return json_files.read(path)

@@ -1,11 +1,12 @@
 """index.csv: one line for each shipped model, and which of them is used when none is named."""
 
-import json
 from pathlib import Path
 
+from covidcxr import json_files
 from covidcxr.atomic import write_text
 from covidcxr.data import labels
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import escaped
 from covidcxr.models import shipped
 
 _MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "roc_area": "macro.roc_auc"}
@@ -30,7 +31,10 @@ def write(folder):
         If a model's metrics.json is missing or damaged.
     """
     rows = made(folder)
-    lines = [",".join(shipped.COLUMNS), *(",".join(row[name] for name in shipped.COLUMNS) for row in rows)]
+    lines = [
+        ",".join(shipped.COLUMNS),
+        *(",".join(escaped(row[name]) for name in shipped.COLUMNS) for row in rows),
+    ]
     write_text(Path(folder) / shipped.INDEX, "\n".join(lines) + "\n")
     return rows
 
@@ -105,7 +109,7 @@ def _complete(classes):
 def _row(place):
     path = place / shipped.METRICS
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json_files.read(path)
         about, measures = metrics["model"], metrics["intervals"]["measures"]
         row = {name: str(about[name] or "") for name in ("paper", "case", "model", "protocol")}
         row.update(split=metrics["split"], classes=" ".join(metrics["classes"]), name=place.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 from covidcxr.papers.reporting import comparison
 from covidcxr.papers.reporting.reproduction import identity
 from covidcxr.papers.running import folder as run_folder
@@ -53,7 +54,7 @@ def rows(recipe, run):
     if "models" not in run.config or not path.is_file():
         return []
     try:
-        listed = pd.read_csv(path, dtype=str, keep_default_na=False)[[*_AXES, "state"]]
+        listed = plain_table(pd.read_csv(path, dtype=str, keep_default_na=False))[[*_AXES, "state"]]
     except (KeyError, OSError, ValueError) as error:
         raise DataError(f"{path}: not readable ({error}); go on with the run by --resume") from error
     return [

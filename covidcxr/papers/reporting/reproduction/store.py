@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from covidcxr.atomic import make_folder, write_csv
+from covidcxr.data.records import require_aligned
 from covidcxr.errors import DataError
+from covidcxr.formula_cells import plain_table
 
 FOLDER = "docs/results"
 RUN = "run"
@@ -199,10 +201,11 @@ def write(results, folder):
 
 def _read(path, columns):
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = plain_table(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable table ({reason}); {_COLLECT}") from error
+    require_aligned(table, path)
     if list(table.columns) != list(columns):
         odd = sorted(set(columns) ^ set(table.columns))
         raise DataError(
