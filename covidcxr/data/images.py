@@ -38,6 +38,8 @@ _PILLOW = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 INTERPOLATIONS = (*_PILLOW, "cv2_linear", "cv2_area")
+# 4096 x 4096: a size that a model's file asks for is not to fill the memory.
+LARGEST_TARGET = 2**24
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _SIGNATURES = (
@@ -192,6 +194,8 @@ def check_target(size, interpolation):
         raise OptionError(
             f"size {size!r} is not a height and a width in pixels; give two whole numbers above 0"
         )
+    if height * width > LARGEST_TARGET:
+        raise OptionError(f"size {size!r} is more than {LARGEST_TARGET:,} pixels; give a smaller one")
     return height, width
 
 

@@ -3,18 +3,28 @@
 import contextlib
 import dataclasses
 import json
+import math
 import weakref
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from covidcxr.atomic import whole_file
-from covidcxr.errors import CovidcxrError, ModelError
-from covidcxr.models import keras2, model_config
+from covidcxr.errors import CovidcxrError, ModelError, is_out_of_memory
+from covidcxr.models import containers, deferred, description, keras2, model_config
 
 SUFFIXES = (".h5", ".keras")
 _ATTRIBUTE = "covidcxr"
 _MEMBER = "covidcxr.json"
+_LONGEST_NAME = 200
+_KINDS = {
+    "paper": str,
+    "network": str,
+    "protocol": str,
+    "preprocessing": dict,
+    "versions": dict,
+    "extra": dict,
+}
 
 # Beside the models and not on them: Keras wraps what is set on a model, to track it.
 _INFO = weakref.WeakKeyDictionary()
@@ -109,13 +119,17 @@ def load_model(path):
     path = Path(path)
     config, version = model_config.read_config(path)
     _check_suffix(path)
-    model_config.check_classes(path, config)
+    with model_config.damage_named(path):
+        containers.check(path)
+    description.check(path, config)
     try:
         with _readable(path, config, version) as readable:
-            model = _load(readable)
+            model = deferred.load(lambda: _load(readable), path)
     except CovidcxrError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Keras raises whatever a layer's constructor raises.
         raise ModelError(f"{path}: Keras cannot rebuild this model ({_first_line(error)})") from error
     text = _info_text(path)
@@ -222,7 +236,7 @@ def _scale_layer():
     """Return the one layer of keras.applications that Keras does not find again by itself."""
     from keras.src.applications import inception_resnet_v2
 
-    return {model_config.SCALE_LAYER: getattr(inception_resnet_v2, model_config.SCALE_LAYER)}
+    return {description.SCALE_LAYER: getattr(inception_resnet_v2, description.SCALE_LAYER)}
 
 
 def _info_text(path):
@@ -240,21 +254,39 @@ def _info_text(path):
 def _parse(path, text):
     try:
         values = json.loads(text)
+        _check_kinds(values)
         return ModelInfo(**{**values, "class_names": _class_names(values["class_names"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(
             f"{path}: what it says of its classes cannot be read ({_first_line(error)})"
         ) from error
 
 
+def _check_kinds(values):
+    if not isinstance(values, dict):
+        raise ValueError("no set of named values")
+    for name, kind in _KINDS.items():
+        if not isinstance(values.get(name, kind()), kind):
+            raise ValueError(f"{name} is {values[name]!r}, not of the kind {kind.__name__}")
+    size = values.get("preprocessing", {}).get("size")
+    if isinstance(size, list) and all(isinstance(side, int) for side in size):
+        from covidcxr.data.images import LARGEST_TARGET
+
+        if math.prod(size) > LARGEST_TARGET:
+            raise ValueError(f"images of {size} are more than {LARGEST_TARGET:,} pixels")
+
+
 def _class_names(names):
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"class_names is {names!r}, not a list of names")
+    if not all(name.isprintable() and len(name) <= _LONGEST_NAME for name in names):
+        raise ValueError(f"class_names has one that is not printable or longer than {_LONGEST_NAME} letters")
     if len(set(names)) != len(names) or len(names) < 2:
         raise ValueError(f"class_names is {names!r}; at least two, all different, are needed")
     return tuple(names)
 
 
 def _first_line(error):
-    text = str(error).strip()
+    # Keras repeats a whole description before it comes to the point.
+    text = str(error).strip().rpartition("Exception encountered: ")[2]
     return text.splitlines()[0][:300] if text else type(error).__name__

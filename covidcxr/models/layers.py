@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+_LARGEST_SIZE = 1024
+
 
 @keras.saving.register_keras_serializable(package="covidcxr")
 class LocalResponseNormalization(keras.layers.Layer):
@@ -23,6 +25,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def __init__(self, size=5, alpha=1e-4, beta=0.75, bias=2.0, **kwargs):
         super().__init__(**kwargs)
+        _check_size(size)
         self.size, self.alpha, self.beta, self.bias = size, alpha, beta, bias
 
     def call(self, inputs):
@@ -59,6 +62,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
+        _check_size(size)
         self.size = size
 
     def call(self, inputs):
@@ -76,6 +80,12 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
     def get_config(self):
         """Return what rebuilds the layer."""
         return {**super().get_config(), "size": self.size}
+
+
+def _check_size(size):
+    # A description in a file may ask for anything.
+    if not isinstance(size, int) or not 0 < size <= _LARGEST_SIZE:
+        raise ValueError(f"size is {size!r}; give a whole number from 1 to {_LARGEST_SIZE}")
 
 
 def _averaging(length, bins):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from covidcxr.errors import ModelError
+from covidcxr.errors import ModelError, is_out_of_memory
+from covidcxr.models import containers
 from covidcxr.models.layer_names import is_head
 from covidcxr.models.weights_report import WeightsReport, sha256
 
@@ -49,6 +50,7 @@ def load_into(model, found, partial=False):
         return hub.load_into(model, found.path)
     path = Path(found.path)
     try:
+        containers.check(path)
         loaded, unused = _load_file(model, path, partial)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -113,6 +115,8 @@ def _load_by_keras(model, path):
             warnings.filterwarnings("ignore", message="Skipping nested container")
             model.load_weights(path)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         model.set_weights(before)
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: does not fit {model.name} ({reason}); is it another network's?") from error
@@ -200,6 +204,8 @@ def _arrays(group, name):
 
 def _array(group, name):
     dataset = _own(group, name)
+    if not hasattr(dataset, "is_virtual"):
+        raise ModelError(f"{group.file.filename}: {name} is no array; give a file as Keras writes it")
     if dataset.is_virtual or dataset.external:
         raise ModelError(_elsewhere(group, name))
     return dataset[()]

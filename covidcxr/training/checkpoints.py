@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 from covidcxr.atomic import make_folder, output_errors, whole_file, write_csv, write_json
-from covidcxr.errors import DataError, OptionError
+from covidcxr.errors import DataError, OptionError, is_out_of_memory
+from covidcxr.models import containers
 from covidcxr.training.schedules import best_epoch, check_monitor
 
 HISTORY = "history.csv"
@@ -109,6 +110,8 @@ class Checkpoints:
             self._kept_file()
             self.written = len(self._rows)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             # A damaged file makes Keras raise almost anything.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
@@ -164,6 +167,8 @@ class Checkpoints:
         try:
             _load_without_optimizer(model, self._place / kept)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise DataError(f"{self._place / kept}: cannot be read; start again with --overwrite") from error
 
     def rows(self, stage):
@@ -255,6 +260,7 @@ def _check_length(rows, stages, epochs):
 
 
 def _check_network(path, model):
+    containers.check(path)
     with zipfile.ZipFile(path) as archive:
         stored = json.loads(archive.read("config.json"))
     if _outline(stored["config"]) != _outline(json.loads(json.dumps(model.get_config(), default=str))):
@@ -276,6 +282,7 @@ def _load(model, path):
 def _load_without_optimizer(model, path):
     # The file has its epoch's optimiser too, which may be of another kind than the model's. Set past Keras, which
     # would track an optimiser that is set otherwise than by `compile` as a part of the model.
+    containers.check(path)
     optimizer = model.optimizer
     object.__setattr__(model, "optimizer", None)
     try:

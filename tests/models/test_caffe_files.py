@@ -298,3 +298,44 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(b"\xa2\x06\x03\x0a\x01\xff")
     refused(path, "a name is not text")
+
+
+def varint(number):
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])
+
+
+def message(field, content, length=None):
+    """A field of bytes, by default of its true length."""
+    return varint(field << 3 | 2) + varint(len(content) if length is None else length) + content
+
+
+SHAPE = message(1, varint(2**40) + varint(2**40))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (message(100, b"abc", 2**62), "it ends inside a field"),
+        (message(100, message(1, b"fc", 2**62)), "it ends inside a field"),
+        (message(100, message(7, message(5, bytes(8), 2**40))), "it ends inside a field"),
+        (
+            message(100, message(7, message(7, SHAPE) + message(5, bytes(8)))),
+            r"has the shape \(1099511627776,",
+        ),
+        (message(100, message(7, message(7, SHAPE))), "an array of 0 numbers has the shape"),
+        (message(2, message(6, varint(8) + varint(2**40) + message(5, bytes(8)))), "has the shape"),
+    ],
+)
+def test_declared_lengths_and_shapes_take_no_memory(tmp_path, content, match):
+    import tracemalloc
+
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(content)
+    tracemalloc.start()
+    refused(path, match)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from covidcxr.atomic import make_folder, whole_file, write_csv, write_json
 from covidcxr.errors import DataError
+from covidcxr.models import containers
 from covidcxr.models.dcgan.model import DCGAN
 from covidcxr.models.dcgan.pictures import gan_batches
 from covidcxr.models.dcgan.sheets import SampleSheets
@@ -133,7 +134,9 @@ def _last_checkpoint(folder):
         return None
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return keras.saving.load_model(folder / Path(state["model"]).name), state["history"]
+        path = folder / Path(state["model"]).name
+        containers.check(path)
+        return keras.saving.load_model(path), state["history"]
     except Exception as error:
         # A damaged file makes Keras raise almost anything.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
