@@ -1,21 +1,24 @@
 """Fetch the public sets that may be fetched; tell how to get those that need an account.
 
 What is fetched is pinned: a git commit, whose name is the digest of its content, or a digest of the files.
-A set appears under its own name only when it is whole; an interrupted one stays beside it as ``.<name>.part``
-and is taken up again by the next call.
+A set appears under its own name only when it is whole. What an interrupted call received, and the next one can use
+(whole files; a whole pack of git's), stays beside it as ``.<name>.part``; otherwise nothing stays, not an empty folder
+either. Addresses and all that they lead on to are https.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
 import shutil
 import subprocess
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from covidcxr.atomic import make_folder, output_errors, write_json
+from covidcxr.atomic import folder_for, make_folder, output_errors, write_json
 from covidcxr.data.sources import covid_chestxray, rahimzadeh
 from covidcxr.errors import DataError, OptionError
 
@@ -159,10 +162,9 @@ def fetch(key, folder, progress=None):
         raise DataError(f"{key} needs an account: at {wanted.page} {wanted.steps.format(folder=folder)}")
     if _there(wanted, target):
         return target
-    make_folder(target.parent)
     part = target.with_name(f".{target.name}.part")
     report = progress or (lambda done, total: None)
-    with output_errors(target):
+    with folder_for(target.parent), _useless_removed(wanted, part), output_errors(target):
         origin = _FETCHERS[type(wanted)](wanted, part, target, report)
         write_json(part / "covidcxr-source.json", {"key": key, **origin})
         part.replace(target)
@@ -195,6 +197,18 @@ def _there(wanted, target):
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target}: something else is there; move it away or choose another folder")
     return False
+
+
+@contextlib.contextmanager
+def _useless_removed(wanted, part):
+    """Take away what a failed call leaves, unless the next one can go on from it."""
+    try:
+        yield
+    except BaseException:
+        received = "**/*" if isinstance(wanted, Files) else ".git/objects/pack/pack-*.pack"
+        if not any(path.is_file() for path in part.glob(received)):
+            shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _fetch_repository(wanted, part, target, report):
@@ -267,7 +281,7 @@ def _fetch_file(address, path, by_hand):
 
     # pooch prints a digest to pin for each file; ours is over all of them.
     pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS, hooks={"response": _check_redirection})
     make_folder(path.parent)
     try:
         pooch.retrieve(address, known_hash=None, fname=path.name, path=path.parent, downloader=downloader)
@@ -277,6 +291,11 @@ def _fetch_file(address, path, by_hand):
         raise DataError(
             f"{address}: cannot be fetched ({reason}); check the network and try again, {by_hand}"
         ) from error
+
+
+def _check_redirection(response, **_):
+    if response.is_redirect:
+        _require_secure(urllib.parse.urljoin(response.url, response.headers["location"]))
 
 
 def _require_secure(address):

@@ -66,6 +66,8 @@ class Backbone:
         Its name there, if not `cache_name`.
     md5 : str
         As Keras checks it; empty where Keras checks none.
+    md5s : mapping of str to str
+        By file name, where the weights of each width and size are a file of their own.
     widths : mapping of float to str
         Width multipliers (alpha) with published weights, and how `cache_name` spells them.
     sizes : tuple of int
@@ -95,10 +97,16 @@ class Backbone:
     folder_url: str = ""
     remote_name: str = ""
     md5: str = ""
+    md5s: Mapping[str, str] = field(default_factory=dict)
     widths: Mapping[float, str] = field(default_factory=dict)
     sizes: tuple = ()
     other_names: tuple = ()
     other_ranges: Mapping[str, str] = field(default_factory=dict)
+
+    def digest_of(self, file_name):
+        """Return the digest of a published file, as :func:`covidcxr.models.fetching.matches` takes it, or ""."""
+        md5 = self.md5 or self.md5s.get(file_name, "")
+        return md5 and f"md5:{md5}"
 
     def range_of(self, file_name):
         """Return what the weights in a file expect; a key of :data:`VALUE_RANGES`."""
@@ -156,6 +164,13 @@ def _efficientnet(number, *facts):
     )
 
 
+# Keras checks no digest of the MobileNets. These are of the files of width 1 and size 224 as
+# https://github.com/MIAnalyzer/MIA (dl/models/modelweights.py) checks its copies of Keras' files; its digests of the
+# other networks' files are those in Keras' source. They were not compared with Keras' server.
+_NOT_KERAS = {
+    "mobilenet_1_0_224_tf_no_top.h5": "725ccbd03d61d7ced5b5c4cd17e7d527",
+    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5": "f1a68526548f7541cda07e19ba6c85f4",
+}
 _CC_BY = "CC BY 4.0"
 _APACHE = "Apache-2.0"
 _BSD = "BSD-3-Clause"
@@ -202,11 +217,11 @@ BACKBONES = (
     _keras("mobilenet", "MobileNet", 224, 224, "tf", 3_228_864, 4_253_864, 55, 1024, _APACHE, "",
            cache_name="mobilenet_{alpha}_{size}_tf_no_top.h5",
            widths={0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}, sizes=(128, 160, 192, 224),
-           head=("conv_preds",),
+           head=("conv_preds",), md5s=_NOT_KERAS,
            other_names=("mobilenet_{alpha}_*_tf_no_top.h5", "mobilenet_v1_{number}_*no*top*.h5",
                         "mobilenet_{alpha}_*_tf.h5", "mobilenet_v1_{number}_*.h5")),
     _keras("mobilenet_v2", "MobileNetV2", 224, 224, "tf", 2_257_984, 3_538_984, 105, 1280, _APACHE, "",
-           file="mobilenet_v2",
+           file="mobilenet_v2", md5s=_NOT_KERAS,
            cache_name="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5",
            widths={a: str(a) for a in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}, sizes=(96, 128, 160, 192, 224),
            other_names=("mobilenet_v2_*_{alpha}_*no*top*.h5", "mobilenet_v2_{number}_*no*top*.h5",

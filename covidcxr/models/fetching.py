@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from covidcxr.atomic import make_folder, whole_file
+from covidcxr.atomic import folder_for, whole_file
 from covidcxr.errors import ModelError
 
 SCHEMES = ("https",)
@@ -24,7 +24,7 @@ _NETWORK_FAULTS = (
 )
 
 
-def download(address, path, digest="", progress=None):
+def download(address, path, digest, progress=None):
     """Fetch a file.
 
     Parameters
@@ -33,23 +33,28 @@ def download(address, path, digest="", progress=None):
         https only, redirections included.
     path : path-like
         Where it is to stand; nothing stands there until all of it has come and agrees with `digest`.
-    digest : str, optional
-        See :func:`matches`; empty for none.
+    digest : str
+        See :func:`matches`. Where it is empty, nothing is fetched: a file that nobody vouches for is for a person
+        to get.
     progress : callable, optional
         ``progress(done, total)`` in bytes; `total` is None where the server does not tell.
 
     Raises
     ------
     ModelError
-        If the address does not answer, breaks off, or gives another file. One line.
+        If the address does not answer, breaks off, or gives another file, or there is no digest. One line.
     OutputError
-        If the file cannot be written.
+        If the file cannot be written. Of a download that failed nothing stays, not the folder either.
     """
     path = Path(path)
     by_hand = f"and put the file at {path}"
     _require_secure(address, by_hand)
-    make_folder(path.parent)
-    with whole_file(path) as temporary:
+    if not digest:
+        raise ModelError(
+            f"{address}: no digest of it is published, and nothing unchecked is fetched; "
+            f"get it in your own way {by_hand}"
+        )
+    with folder_for(path.parent), whole_file(path) as temporary:
         try:
             with (
                 _opener(by_hand).open(address, timeout=_TIMEOUT_SECONDS) as answer,
@@ -61,7 +66,7 @@ def download(address, path, digest="", progress=None):
                 f"{address}: cannot be fetched ({_reason(error)}); check the network, or get it "
                 f"in your own way {by_hand}"
             ) from error
-        if digest and not matches(temporary, digest):
+        if not matches(temporary, digest):
             raise ModelError(
                 f"{address}: gave another file than the published one ({digest}); try again later"
             )

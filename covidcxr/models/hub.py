@@ -3,18 +3,21 @@
 ``hub.KerasLayer`` is a layer of Keras 2 and would tie a saved model to the module's folder. The module's
 variables are those of TF-Slim's MobileNetV2, the same network as Keras': same 3x3 padding at every size, same
 batch-norm epsilon (0.001). So the variables are copied, and the saved model needs neither the module nor
-TensorFlow Hub.
+TensorFlow Hub. They are read from the module's checkpoint: its graph, which may do whatever TensorFlow can, is never
+loaded.
 
 Module: https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4 (Apache-2.0).
 """
 
 import hashlib
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from covidcxr.errors import ModelError
+from covidcxr.errors import ModelError, is_out_of_memory
 from covidcxr.models.layer_names import is_head
 from covidcxr.models.weights_report import WeightsReport, sha256
 
@@ -25,32 +28,62 @@ _IGNORED = re.compile(r"(^|/)(global_step|Logits/.*|Predictions/.*)$")
 _BATCHNORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Of float32 and of the names; a checkpoint is not compressed.
+_MOST_BYTES_A_BYTE = 2
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a module.
+
+    Attributes
+    ----------
+    name : str
+    value : numpy.ndarray
+    """
+
+    name: str
+    value: np.ndarray
+
+    def numpy(self):
+        """Return the value."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Module:
+    """What is read of a module.
+
+    Attributes
+    ----------
+    variables : tuple of Variable
+    """
+
+    variables: tuple
+
+
 def load_module(place):
-    """Load a SavedModel folder, or a TensorFlow Hub address (which may download).
+    """Read the variables of a SavedModel folder.
 
     Parameters
     ----------
-    place : path-like or str
+    place : path-like
 
     Returns
     -------
-    module
-        A callable with `variables`.
+    Module
 
     Raises
     ------
     ModelError
-        If there is no SavedModel, it is damaged, or the address cannot be reached.
+        If there is no SavedModel, or it is damaged.
     """
     try:
-        if str(place).startswith(("https://", "http://")):
-            import tensorflow_hub
-
-            return tensorflow_hub.load(str(place))
-        import tensorflow as tf
-
-        return tf.saved_model.load(str(place))
+        return Module(tuple(_stored(Path(place) / "variables")))
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{place}: cannot be loaded as a SavedModel ({reason}); "
@@ -65,7 +98,7 @@ def load_into(model, place):
     ----------
     model : keras.Model
         With the layer names of ``keras.applications.MobileNetV2``.
-    place : path-like or str
+    place : path-like
         See :func:`load_module`.
 
     Returns
@@ -86,6 +119,27 @@ def load_into(model, place):
         layer.set_weights([values[name] for name in names[layer.name]])
     head = tuple(layer.name for layer in model.layers if layer.weights and is_head(layer))
     return WeightsReport(tuple(layer.name for layer in layers), head, (), str(place), _sha256(place))
+
+
+def _stored(folder):
+    """List the variables of a checkpoint as TensorFlow saves objects: values by key, and a list of their names."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    reader = tf.train.load_checkpoint(str(folder / "variables"))
+    shapes, kinds = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    declared = sum(math.prod(shape) * kinds[key].size for key, shape in shapes.items())
+    held = sum(path.stat().st_size for path in folder.iterdir())
+    if declared > _MOST_BYTES_A_BYTE * held:
+        raise ValueError(f"declares {declared:,} bytes and holds {held:,}")
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor(_OBJECT_GRAPH))
+    attributes = [attribute for node in graph.nodes for attribute in node.attributes]
+    return [
+        Variable(attribute.full_name, reader.get_tensor(attribute.checkpoint_key))
+        for attribute in attributes
+        if attribute.name == "VARIABLE_VALUE"
+    ]
 
 
 def module_values(module, place="the module"):
@@ -152,7 +206,7 @@ def check_against_module(model, module, images):
     model : keras.Model
         float32 RGB images in 0..1 to features (n, 1280): MobileNetV2 behind the scaling layer, pooled.
     module : callable
-        As :func:`load_module` returns it.
+        As `tf.saved_model.load` returns it.
     images : numpy.ndarray
         float32 (n, height, width, 3) in 0..1.
 

@@ -1,19 +1,12 @@
 """Where a network's starting weights come from: what ``--weights`` names, found on disk or fetched."""
 
-import contextlib
-import os
-import socket
-import tempfile
 from pathlib import Path
 
-from covidcxr.atomic import make_folder
 from covidcxr.errors import ModelError
-from covidcxr.models import backbones
+from covidcxr.models import backbones, fetching
 from covidcxr.models.small_networks import SMALL_NETWORKS
 from covidcxr.models.weights_place import Found, cache_folder
 
-# A dead network must not look like a hang; a slow download that still delivers goes on.
-_TIMEOUT_SECONDS = 20
 _SUFFIXES = (".h5", ".hdf5", ".keras")
 
 
@@ -24,8 +17,8 @@ def find_weights(backbone_key, spec, alpha=1.0, input_size=None):
     ----------
     backbone_key : str
     spec : str or path-like
-        ``"imagenet"`` (Keras' cache, else Keras' own download), ``"none"``, a folder that holds weight files
-        or a SavedModel, a file written by Keras, or a TensorFlow Hub address. For the networks of
+        ``"imagenet"`` (Keras' cache, else fetched from where Keras gets it, if a digest is published), ``"none"``,
+        a folder that holds weight files or a SavedModel, or a file written by Keras. For the networks of
         :data:`covidcxr.models.small_networks.SMALL_NETWORKS` see :mod:`covidcxr.models.small_weights`.
     alpha : float, optional
         Width multiplier of the network.
@@ -51,8 +44,11 @@ def find_weights(backbone_key, spec, alpha=1.0, input_size=None):
         return small_weights.find(backbone.key, spec)
     if str(spec) == "imagenet":
         return _imagenet(backbone, alpha, input_size)
-    if str(spec).startswith(("https://", "http://")):
-        return _saved_model(backbone, str(spec))
+    if "://" in str(spec):
+        raise ModelError(
+            f"{spec}: addresses are not fetched, since nothing vouches for what they give; download it, and give the "
+            "file, or the folder with saved_model.pb"
+        )
     path = Path(spec).expanduser()
     if (path / "saved_model.pb").is_file():
         return _saved_model(backbone, path)
@@ -99,32 +95,10 @@ def _imagenet(backbone, alpha, input_size):
 def _download(backbone, name, folder):
     address = f"{backbone.folder_url}/{backbone.remote_name or name}"
     try:
-        make_folder(folder)
-        # Fetched aside and renamed, so that a broken download never looks like weights.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as aside, _timeout():
-            import keras
-
-            fetched = keras.utils.get_file(name, address, cache_dir=aside, file_hash=backbone.md5 or None)
-            os.replace(fetched, folder / name)
-    except Exception as error:
-        # Keras raises a bare Exception here, its text beginning with the address.
-        reason = str(error).splitlines()[0].rpartition(" -- ")[2]
-        raise ModelError(
-            f"{name}: ImageNet weights of {backbone.key} are neither in {folder} "
-            f"nor to be had from {address} ({reason}); "
-            "put the file into that folder, or choose --weights none"
-        ) from error
+        fetching.download(address, folder / name, backbone.digest_of(name))
+    except ModelError as error:
+        raise ModelError(f"{error}; or choose --weights none") from error
     return Found("keras_h5", folder / name, f"ImageNet weights downloaded from {address}")
-
-
-@contextlib.contextmanager
-def _timeout():
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _in_folder(backbone, folder, alpha, input_size):

@@ -45,7 +45,7 @@ def sources(network):
     found = []
     if network in torch_weights.PUBLISHED:
         file = torch_weights.PUBLISHED[network]
-        found.append(Source(network, file.name, file.url, f"sha256:{file.sha256_prefix}"))
+        found.append(Source(network, file.name, file.url, f"sha256:{file.sha256 or file.sha256_prefix}"))
     if network in caffe_weights.PUBLISHED:
         file = caffe_weights.PUBLISHED[network]
         found.append(Source(network, file.name, file.url, file.digest))

@@ -23,6 +23,8 @@ class PublishedFile:
         Key of :data:`covidcxr.models.small_networks.SMALL_NETWORKS`.
     name : str
         File name; the 8 hexadecimal digits after the last dash begin its SHA-256, by PyTorch's convention.
+    sha256 : str
+        All of it, where more than the name tells is known.
     mebibytes : float
         Size as torchvision's table of weights prints it, in MiB.
     value_range : str
@@ -35,6 +37,7 @@ class PublishedFile:
     mebibytes: float
     value_range: str = "torch"
     licence: str = _LICENCE
+    sha256: str = ""
 
     @property
     def url(self):
@@ -47,16 +50,32 @@ class PublishedFile:
         return self.name.removesuffix(".pth").rpartition("-")[2]
 
 
-# Source: the weight enumerations in torchvision/models/{alexnet,squeezenet,googlenet,resnet}.py since 0.13.
+# Source: the weight enumerations in torchvision/models/{alexnet,squeezenet,googlenet,resnet}.py since 0.13. They give
+# eight digits of SHA-256; whole ones are as several users computed them of the published files, and begin alike.
 # GoogLeNet's weights come from TensorFlow: torchvision turns its usual input into -1..1 inside the network.
 PUBLISHED = {
     file.network: file
     for file in (
-        PublishedFile("alexnet", "alexnet-owt-7be5be79.pth", 233.087),
+        PublishedFile(
+            "alexnet",
+            "alexnet-owt-7be5be79.pth",
+            233.087,
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        ),
         PublishedFile("squeezenet1_0", "squeezenet1_0-b66bff10.pth", 4.778),
-        PublishedFile("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth", 4.729),
+        PublishedFile(
+            "squeezenet1_1",
+            "squeezenet1_1-b8a52dc0.pth",
+            4.729,
+            sha256="b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        ),
         PublishedFile("googlenet", "googlenet-1378be20.pth", 49.731, value_range="tf"),
-        PublishedFile("resnet18", "resnet18-f37072fd.pth", 44.661),
+        PublishedFile(
+            "resnet18",
+            "resnet18-f37072fd.pth",
+            44.661,
+            sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        ),
     )
 }
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covidcxr.errors import ModelError
-from covidcxr.models import backbones, caffe_weights, fetching, pretrained, small_weights, torch_weights
+from covidcxr.models import (
+    backbones,
+    caffe_weights,
+    containers,
+    fetching,
+    pretrained,
+    small_weights,
+    torch_weights,
+)
 from covidcxr.models.small_networks import SMALL_NETWORKS
 
 _MEBI = 2**20
@@ -187,7 +195,7 @@ def fetch(entry, folder=None, progress=None):
     Raises
     ------
     ModelError
-        If it cannot be had, or another file stands there. One line.
+        If it cannot be had, has no published digest, or another file stands there. One line.
     OutputError
         If the folder cannot be written to.
     """
@@ -215,18 +223,12 @@ def count_numbers(path):
     """
     import h5py
 
-    found = []
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
-            found.append(item.size)
-
     try:
         with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except (OSError, RuntimeError):
+            found = containers.datasets(file)
+            return sum(item.size for name, item in found if not name.startswith("optimizer"))
+    except (OSError, RuntimeError, ModelError):
         return None
-    return sum(found)
 
 
 def _backbones():
@@ -247,7 +249,7 @@ def _keras_entry(backbone, alpha):
         publisher="Keras",
         name=name,
         address=f"{backbone.folder_url}/{backbone.remote_name or name}",
-        digest=backbone.md5 and f"md5:{backbone.md5}",
+        digest=backbone.digest_of(name),
         mebibytes=None,
         float_mebibytes=backbone.parameters * _FLOAT_BYTES / _MEBI if alpha == 1 else None,
         licence=backbone.licence,

@@ -14,14 +14,14 @@ class Found:
     kind : {"none", "keras_h5", "saved_model"}
         ``"keras_h5"`` is any file that Keras wrote; ``"saved_model"`` a TensorFlow SavedModel, as TensorFlow
         Hub's.
-    path : pathlib.Path, str or None
-        File or folder; for a SavedModel also a TensorFlow Hub address.
+    path : pathlib.Path or None
+        File or folder.
     note : str
         What a user should know of the choice.
     """
 
     kind: str
-    path: Path | str | None
+    path: Path | None
     note: str
 
 

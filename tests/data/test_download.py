@@ -43,6 +43,14 @@ def repository(tmp_path, monkeypatch):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path in self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved[self.path])
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def log_message(self, *_):
         self.server.asked.append(self.path)
 
@@ -57,7 +65,7 @@ def server(tmp_path, monkeypatch):
         (folder / name).write_bytes(b"filename,class\r\nx.png,normal\r\n")
     handler = functools.partial(Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        served.asked = []
+        served.asked, served.moved = [], {}
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         base = f"http://127.0.0.1:{served.server_port}"
         wanted = replace(
@@ -166,7 +174,39 @@ def test_other_content_than_expected_is_refused_and_removed(server, tmp_path):
     (server.folder / "All.csv").write_text("filename,class\ny.png,normal\n")
     with pytest.raises(DataError, match="not those expected"):
         download.fetch("rahimzadeh2020-splits", tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_call_that_received_nothing_leaves_nothing(repository, tmp_path, monkeypatch):
+    lost = replace(repository, address=repository.address + "-lost")
+    monkeypatch.setitem(download.DOWNLOADS, "covid-chestxray-dataset", lost)
+    with pytest.raises(DataError, match="cannot be fetched"):
+        download.fetch("covid-chestxray-dataset", tmp_path / "deep" / "data")
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="cannot be fetched"):
+        download.fetch("covid-chestxray-dataset", tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_lists_that_cannot_be_had_leave_nothing(server, tmp_path):
+    (server.folder / "All.csv").unlink()
+    with pytest.raises(DataError, match=r"All\.csv: cannot be fetched"):
+        download.fetch("rahimzadeh2020-splits", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_redirection_away_from_https_is_refused(server, tmp_path, monkeypatch):
+    """The server is asked over http here, which the test admits; it leads on to ftp, which nobody does."""
+    server.moved = {"/All.csv": "ftp://127.0.0.1/All.csv"}
+    with pytest.raises(DataError, match=r"ftp://127\.0\.0\.1/All\.csv: only http addresses are fetched"):
+        download.fetch("rahimzadeh2020-splits", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_redirection_that_stays_is_followed(server, tmp_path):
+    server.moved = {"/All.csv": "/fold1/train1.csv"}
+    assert download.fetch("rahimzadeh2020-splits", tmp_path / "data").is_dir()
 
 
 def test_the_digest_is_that_of_the_authors_lists(shared):

@@ -1,10 +1,12 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from covidcxr.errors import ModelError
 from covidcxr.models import hub
 from covidcxr.models.heads import ragab_head
-from covidcxr.models.pretrained import Found, find_weights
+from covidcxr.models.pretrained import find_weights
 from covidcxr.models.weight_files import load_into, read_layers
 
 # MobileNetV2's Table 2 (Sandler et al. 2018): expansion, output channels, repeats, first stride.
@@ -144,8 +146,9 @@ def test_keras_network_agrees_with_the_module(module_folder, size):
 
 def test_the_check_sees_a_wrong_input_range(module_folder):
     import keras
+    import tensorflow as tf
 
-    module = hub.load_module(module_folder)
+    module = tf.saved_model.load(str(module_folder))
     bare = keras.applications.MobileNetV2(
         input_shape=(64, 64, 3), include_top=False, weights=None, pooling="avg"
     )
@@ -226,14 +229,24 @@ def test_no_module_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="cannot be loaded as a SavedModel") as caught:
         hub.load_module(tmp_path)
     assert "\n" not in str(caught.value)
-    import tensorflow_hub
+    with pytest.raises(ModelError, match=r"feature_vector/4: addresses are not fetched") as caught:
+        find_weights("mobilenet_v2", hub.RAGAB_HANDLE)
+    assert "\n" not in str(caught.value)
 
-    def load(handle):
-        raise OSError(f"<urlopen error Name or service not known>\n{handle}")
 
-    monkeypatch.setattr(tensorflow_hub, "load", load)
-    with pytest.raises(
-        ModelError, match=r"feature_vector/4: cannot be loaded .* download the module's"
-    ) as caught:
-        load_into(ragab_head(input_size=64), Found("saved_model", hub.RAGAB_HANDLE, ""))
+def test_nothing_of_the_module_is_run(module_folder, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.saved_model, "load", None)
+    shutil.copytree(module_folder / "variables", module_folder.parent / "bare" / "variables")
+    found = hub.module_values(hub.load_module(module_folder.parent / "bare"))
+    assert set(found) == {name.removeprefix("MobilenetV2/") for name in variable_shapes()}
+
+
+def test_a_checkpoint_that_declares_more_than_it_holds(module_folder, tmp_path):
+    shutil.copytree(module_folder, tmp_path / "cut")
+    (data,) = (tmp_path / "cut" / "variables").glob("variables.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"declares [\d,]+ bytes and holds") as caught:
+        hub.load_module(tmp_path / "cut")
     assert "\n" not in str(caught.value)

@@ -1,8 +1,11 @@
 import time
+import urllib.request
+from urllib.error import URLError
 
 import pytest
 
 from covidcxr.errors import ModelError
+from covidcxr.models import fetching
 from covidcxr.models.pretrained import Found, find_weights
 
 V2 = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
@@ -41,30 +44,22 @@ def test_the_weights_of_the_input_size_come_first(keras_home):
 
 
 def test_a_download_is_put_into_the_cache_whole(keras_home, monkeypatch):
-    import keras
-
-    def get_file(name, origin, cache_dir, file_hash):
-        assert origin.endswith("/keras-applications/vgg16/" + name)
-        assert file_hash == "6d6bbae143d832006294945121d1f1fc"
-        path = keras_home / cache_dir / name
+    def download(address, path, digest):
+        assert address.endswith("/keras-applications/vgg16/" + path.name)
+        assert digest == "md5:6d6bbae143d832006294945121d1f1fc"
         path.write_bytes(b"weights")
-        return str(path)
 
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setattr(fetching, "download", download)
     found = find_weights("vgg16", "imagenet")
     assert found.path.read_bytes() == b"weights"
     assert [path.name for path in keras_home.iterdir()] == [found.path.name]
 
 
 def test_without_network_and_cache_the_message_says_what_to_do(keras_home, monkeypatch):
-    from urllib.error import URLError
-
-    from keras.src.utils import file_utils
-
-    def urlretrieve(*_):
+    def opened(*_, **__):
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(file_utils, "urlretrieve", urlretrieve)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", opened)
     start = time.monotonic()
     with pytest.raises(ModelError) as caught:
         find_weights("mobilenet_v2", "imagenet")
@@ -73,6 +68,27 @@ def test_without_network_and_cache_the_message_says_what_to_do(keras_home, monke
     url = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/" + V2
     for part in (V2, url, str(keras_home), "--weights none", "Name or service not known"):
         assert part in message
+    assert list(keras_home.iterdir()) == []
+
+
+def test_a_failed_download_leaves_no_empty_cache(tmp_path, monkeypatch):
+    def opened(*_, **__):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", opened)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    with pytest.raises(ModelError):
+        find_weights("vgg16", "imagenet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_without_a_published_digest_are_not_fetched(keras_home, monkeypatch):
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", None)
+    with pytest.raises(
+        ModelError, match=r"no digest of it is published.*put the file at.*--weights none"
+    ) as caught:
+        find_weights("mobilenet_v2", "imagenet", input_size=128)
+    one_line(caught)
     assert list(keras_home.iterdir()) == []
 
 
@@ -129,7 +145,9 @@ def test_saved_models_and_addresses(tmp_path):
     assert find_weights("mobilenet_v2", tmp_path) == Found(
         "saved_model", tmp_path, f"weights from the SavedModel {tmp_path}"
     )
-    assert find_weights("mobilenet_v2", "https://tfhub.dev/x").path == "https://tfhub.dev/x"
+    for address in ("https://tfhub.dev/x", "http://tfhub.dev/x", "ftp://a/b.h5"):
+        with pytest.raises(ModelError, match=f"{address}: addresses are not fetched"):
+            find_weights("mobilenet_v2", address)
     with pytest.raises(ModelError, match="can start mobilenet_v2 only, not vgg16"):
         find_weights("vgg16", tmp_path)
 

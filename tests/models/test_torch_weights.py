@@ -380,6 +380,8 @@ def test_published_files_carry_the_digits_they_are_checked_by(tmp_path):
         "1378be20",
         "f37072fd",
     }
+    assert all(file.sha256.startswith(file.sha256_prefix) for file in PUBLISHED.values() if file.sha256)
+    assert {len(file.sha256) for file in PUBLISHED.values()} == {0, 64}
     path = tmp_path / "resnet18-f37072fd.pth"
     path.write_bytes(b"not the weights")
     digits = hashlib.sha256(b"not the weights").hexdigest()[:8]
