@@ -3,6 +3,8 @@
 import os
 from pathlib import PurePosixPath, PureWindowsPath
 
+import numpy as np
+
 from covidcxr.errors import DataError
 
 OUTSIDE = "a link out of the data folder"
@@ -74,7 +76,7 @@ def without_links_out(records):
             f"{records.root / records.table['path'].iloc[0]}: is {OUTSIDE}, like all images there; "
             "give the folder that they lie in, or copy them"
         )
-    return records.where(inside, OUTSIDE)
+    return records.where(np.array(inside), OUTSIDE)
 
 
 def _is_inside(root, path, parents, allowed):
