@@ -12,8 +12,8 @@ from PIL import Image
 from covidcxr import handles
 from covidcxr.errors import ImageError, LimitError
 
-# A quarter of a gigabyte in Pillow's widest mode; the largest detectors give about 20 million pixels.
-MAX_PIXELS = 100_000_000
+# Twice what the largest detectors give. Reading takes up to 13 bytes a pixel, and is to stay below a gibibyte.
+MAX_PIXELS = 50_000_000
 
 AGAIN = "copy or download it again, or leave it out"
 

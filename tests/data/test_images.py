@@ -41,7 +41,7 @@ from covidcxr.data.images import (
     read_resized,
     resize,
 )
-from covidcxr.errors import DataError, ImageError, ModelError, OptionError
+from covidcxr.errors import DataError, ImageError, ModelError, OptionError, one_line
 
 RNG = np.random.default_rng(20)
 GREY = np.add.outer(np.arange(40), np.arange(0, 120, 2)).astype(np.uint8) + RNG.integers(
@@ -108,7 +108,7 @@ def saved(tmp_path):
 
 
 def one_clear_line(line, path):
-    return line.startswith(f"{path}: ") and line.removeprefix(str(path)).isprintable() and "; " in line
+    return line.startswith(one_line(f"{path}: ")) and line.isprintable() and "; " in line
 
 
 def refused(path, *words, reading=None):
@@ -499,7 +499,7 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [10_001, 12_000, 30_000])
+@pytest.mark.parametrize("side", [7_072, 12_000, 30_000])
 def test_a_bomb_is_refused_from_its_header(tmp_path, side):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(side, side))
@@ -578,7 +578,7 @@ def test_dicom_of_an_undecodable_transfer_syntax(tmp_path):
 
 def test_nothing_is_printed_and_the_callers_warnings_stay(saved, dicom, capfd, tmp_path):
     damaged_exif = saved(Image.fromarray(GREY), "e.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    (tmp_path / "bomb.png").write_bytes(png_header(9_500, 9_500))
+    (tmp_path / "bomb.png").write_bytes(png_header(7_000, 7_000))
     too_long = dicom(GREY, PixelData=GREY.tobytes() + bytes(100))
     filters = list(warnings.filters)
     with warnings.catch_warnings(record=True) as caught:
