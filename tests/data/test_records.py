@@ -47,7 +47,9 @@ def test_a_path_listed_twice_is_refused(tmp_path):
         Records.from_rows([{"path": "a.png", "label": "x"}] * 2, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "path\n", "a,b\n1,2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "path\n", "a,b\n1,2\n", "path,label\nx,a.png,covid19\ny,b.png,normal\n"]
+)
 def test_a_table_without_paths_and_labels_is_refused(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=r"t\.csv"):

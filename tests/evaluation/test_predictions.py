@@ -86,6 +86,7 @@ def test_images_without_label_can_be_kept_but_not_evaluated(tmp_path):
         ("path,label,prob_a,prob_b\nx,a,0.9,0.2\n", "sum to 1.1"),
         ("path,label,prob_a,prob_b\nx,c,0.5,0.5\n", "label 'c' is none of the classes a, b"),
         ("path,label,predicted,prob_a,prob_b\nx,a,c,0.5,0.5\n", "predicted class 'c'"),
+        ("path,label,prob_a,prob_b\nx,a,a,0.5,0.5\n", "more cells than its first line"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(tmp_path, text, message):

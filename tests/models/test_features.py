@@ -1,5 +1,8 @@
 """Frozen features against the network itself, and the cache that keeps them."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,7 +68,22 @@ def test_what_is_kept_is_not_computed_again_unless_something_changed(tmp_path, f
     assert (changed["full"][0] == 0).all()
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"text"])
+def archive(header, method=0):
+    """Return an archive of one array, its header and its method of compression as given."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        text = header.encode()
+        target.writestr("key.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    content = bytearray(stream.getvalue())
+    content[content.index(b"PK\x01\x02") + 10] = method
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"PK\x03\x04 no archive", b"text", archive("{'descr': (\n"), archive("{}", method=77)],
+    ids=["empty", "no archive", "text", "open bracket", "unknown compression"],
+)
 def test_a_damaged_result_is_computed_again(tmp_path, files, damage):
     before = features.extract(features.pixels(), files, {"full": same}, cache=tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()

@@ -76,6 +76,13 @@ def test_a_damaged_index_is_told(shelf, text):
         assert shipped.listed() == []
 
 
+@pytest.mark.parametrize("text", ["x", "nan", "1e999"])
+def test_a_score_that_is_no_number_is_told(shelf, text):
+    write(shelf, ("a", {"roc_area_low": text}))
+    with pytest.raises(ModelError, match=r"index\.csv: not an index"):
+        shipped.listed()
+
+
 def test_an_installed_package_finds_what_the_wheel_put_beside_it(tmp_path, monkeypatch):
     monkeypatch.delenv(shipped.FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(

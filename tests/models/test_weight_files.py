@@ -180,6 +180,15 @@ def test_weights_outside_the_file_are_refused(tmp_path):
     refused(tiny(), Found("keras_h5", tmp_path / "links.h5", ""), "lies in another file")
 
 
+def test_a_group_where_an_array_must_be_is_named(tmp_path):
+    path = tmp_path / "group.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"conv_0"]
+        file.create_group("conv_0").attrs["weight_names"] = [b"kernel"]
+        file.create_group("conv_0/kernel")
+    refused(tiny(), Found("keras_h5", path, ""), "kernel is no array")
+
+
 def test_a_random_start_loads_nothing():
     report = load_into(tiny(), find_weights("vgg16", "none"))
     assert report.loaded == ()

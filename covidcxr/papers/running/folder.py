@@ -1,9 +1,9 @@
 """The run folder: what lies where, and who may write there."""
 
-import json
 import os
 from pathlib import Path
 
+from covidcxr import json_files
 from covidcxr.atomic import check_folder, make_folder, output_errors, sweep, write_json
 from covidcxr.errors import DataError, OutputError
 from covidcxr.papers.running.lock import LOCK
@@ -143,7 +143,7 @@ def read_config(folder):
     path = Path(folder) / CONFIG
     remedy = "choose another --out, or move it away"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_files.read(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable run configuration ({reason}); {remedy}") from error
@@ -203,7 +203,7 @@ def _figure_names(folder):
     """Name the run's figures: one model's metrics list them, those of several models begin like their tables."""
     names = [f"{path.stem}*" for path in (folder / TABLES).glob("*.csv")]
     try:
-        drawn = json.loads((folder / METRICS).read_text(encoding="utf-8"))["figures"]
+        drawn = json_files.read(folder / METRICS)["figures"]
         return names + [Path(name).name for name in drawn]
     except (OSError, ValueError, KeyError, TypeError):
         return names
