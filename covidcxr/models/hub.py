@@ -134,10 +134,13 @@ def _stored(folder):
         raise ValueError(f"declares {declared:,} bytes and holds {held:,}")
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(reader.get_tensor(_OBJECT_GRAPH))
-    attributes = [attribute for node in graph.nodes for attribute in node.attributes]
+    # The attribute that TensorFlow Hub's modules promise.
+    lists = [child.node_id for child in graph.nodes[0].children if child.local_name == "variables"]
+    members = [graph.nodes[child.node_id] for place in lists for child in graph.nodes[place].children]
     return [
         Variable(attribute.full_name, reader.get_tensor(attribute.checkpoint_key))
-        for attribute in attributes
+        for node in members
+        for attribute in node.attributes
         if attribute.name == "VARIABLE_VALUE"
     ]
 
