@@ -42,6 +42,8 @@ _STYLE = {
     "figure.constrained_layout.use": True,
     # With a fixed salt and no date the same numbers give the same SVG, byte for byte.
     "svg.hashsalt": "covidcxr",
+    # A class or data set may be called so that Matplotlib would read, and refuse, a formula.
+    "text.parse_math": False,
 }
 
 
@@ -262,6 +264,10 @@ def accuracy_by_size(table, path):
     """
     if not len(table):
         raise DataError("accuracy by size: no model to draw; train one first")
+    import matplotlib
+
+    # The ticks are powers of ten; the names are this package's own.
+    matplotlib.rcParams["text.parse_math"] = True
     figure = new_figure(PAGE, 3.4)
     axes = figure.subplots()
     for index, row in enumerate(table.itertuples(index=False)):

@@ -159,6 +159,11 @@ def _template(name):
 
 
 def markdown_cell(text):
-    """Return a text as one line that Markdown reads neither as markup nor as the end of a table's cell."""
+    """Return a text as one line that Markdown reads neither as markup nor as the end of a table's cell.
+
+    Angle brackets become entities: Python-Markdown, which makes the documentation's pages, knows no backslash before
+    them.
+    """
     line = " ".join(str(text).split())
-    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", line)
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|`*_\[\]{}])", r"\\\1", line)

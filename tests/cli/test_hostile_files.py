@@ -255,3 +255,66 @@ def test_weights_that_do_not_fit_are_named(model, good, tmp_path, capsys, monkey
         assert main(arguments) == 2
         only_line(capsys, weights)
     assert not (tmp_path / "run").exists()
+
+
+def changed_model(model, target, change):
+    """Copy a model's .h5 with another description or other facts."""
+    import json
+
+    import h5py
+
+    target.write_bytes(model.read_bytes())
+    with h5py.File(target, "a") as file:
+        config, facts = (json.loads(file.attrs[name]) for name in ("model_config", "covidcxr"))
+        change(config, facts)
+        file.attrs["model_config"], file.attrs["covidcxr"] = json.dumps(config), json.dumps(facts)
+    return target
+
+
+def carries_code(config, _):
+    function = {"class_name": "__lambda__", "config": {"code": "4wAAAA==", "defaults": None, "closure": None}}
+    config["config"]["layers"].append(
+        {"class_name": "Lambda", "config": {"name": "trap", "function": function}}
+    )
+
+
+def asks_for_a_terabyte(config, _):
+    config["config"]["layers"][-1]["config"]["units"] = 2**40
+
+
+def is_called_like_a_path(config, _):
+    config["config"]["layers"][-1]["config"]["name"] = "../../../tmp/x"
+
+
+def numbers_its_classes(_, facts):
+    facts["class_names"] = [0, 1]
+
+
+def speaks_of_huge_images(_, facts):
+    facts["preprocessing"]["size"] = [2**20, 2**20]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [carries_code, asks_for_a_terabyte, is_called_like_a_path, numbers_its_classes, speaks_of_huge_images],
+)
+def test_models_with_traps_are_refused_by_every_command(change, model, good, tmp_path, capsys):
+    path = changed_model(model, tmp_path / "trap.h5", change)
+    out = tmp_path / "out"
+    for command in (
+        ["predict", str(path), str(good), "--out", f"{out}.csv"],
+        ["evaluate", str(path), "--data", str(good), "--out", str(out)],
+    ):
+        assert main(command) == 2
+        only_line(capsys, "trap.h5")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"trap.h5", "data"}
+
+
+def test_classes_called_by_numbers_are_classes_like_others(model, tmp_path):
+    path = changed_model(model, tmp_path / "m.h5", lambda _, facts: facts.update(class_names=["0", "-1"]))
+    data = class_folders(tmp_path / "data", {"0": 4, "-1": 4})
+    assert main(["predict", str(path), str(data), "--out", str(tmp_path / "out.csv")]) == 0
+    assert main(["evaluate", str(path), "--data", str(data), "--out", str(tmp_path / "scored")]) == 0
+    header, *rows = (tmp_path / "scored" / "predictions.csv").read_text().splitlines()
+    assert header.endswith("predicted,prob_0,prob_-1")
+    assert {row.split(",")[1] for row in rows} == {"0", "-1"}

@@ -132,4 +132,5 @@ def _evaluate(name, scores):
     for target in dict.fromkeys(mapping.values()):
         labels = ",".join(label for label, to in mapping.items() if to == target)
         words += ["--map", f"{labels}={target}"]
-    return shlex.join(words)
+    # On one line nothing can end the block of code that it stands in.
+    return " ".join(shlex.join(words).splitlines())

@@ -278,7 +278,8 @@ def test_names_from_outside_are_escaped(results, runs, elsewhere):
     assert "<img" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;|*a*" in text
     table = (results / "tables" / "ragab2022.md").read_text()
-    assert "\\<img src=x onerror=alert(1)\\>\\|\\*a\\*: 60.00 %" in table
+    assert "&lt;img src=x onerror=alert(1)&gt;\\|\\*a\\*: 60.00 %" in table
+    assert not any("<img" in picture.read_text() for picture in (results / "figures").glob("*.svg"))
 
 
 def test_the_server_is_for_this_machine_and_lists_nothing(results):
