@@ -195,8 +195,9 @@ class Matrix:
         every = jobs(ragab / "run")
         turn = 0
         while sum(self.summary.kills.values()) < kills:
-            job = every[turn % len(every)]
-            self.cut(job, kills - sum(self.summary.kills.values()))
+            left = kills - sum(self.summary.kills.values())
+            # Few kills are spread over all commands.
+            self.cut(every[turn % len(every)], min(left, MOST_KILLS_A_RUN, -(-kills // len(every))))
             turn += 1
         return self.summary
 
@@ -215,7 +216,7 @@ class Matrix:
         duration, expected = self.whole(job)
         folder = self._folder(f"cut-{job.name}")
         words, seen = job.words(folder), {}
-        for _ in range(min(most, MOST_KILLS_A_RUN)):
+        for _ in range(most):
             if not self._killed(job, words, folder, self.random.uniform(0, duration)):
                 break
             self._look(folder, seen)
