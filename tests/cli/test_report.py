@@ -238,14 +238,32 @@ def damage(run, name, text):
     (run / name).write_text(text)
 
 
+def change(run, name, *keys):
+    """Set the value that the keys lead to; the last is the value."""
+    *path, last, value = keys
+    whole = node = json.loads((run / name).read_text())
+    for key in path:
+        node = node[key]
+    node[last] = value
+    damage(run, name, json.dumps(whole))
+
+
 @pytest.mark.parametrize(
-    ("change", "culprit"),
+    ("break_it", "culprit"),
     [
         (lambda run: (run / "config.json").unlink(), "not a run folder"),
         (lambda run: damage(run, "config.json", "{"), "config.json: not readable"),
         (lambda run: damage(run, "config.json", "[]"), "not a run configuration"),
         (lambda run: damage(run, "metrics.json", '{"splits": '), "metrics.json: not readable"),
         (lambda run: damage(run, "metrics.json", "{}"), "metrics.json: damaged"),
+        (lambda run: damage(run, "metrics.json", "[" * 5000 + "]" * 5000), "metrics.json: not readable"),
+        (
+            lambda run: change(run, "metrics.json", "splits", "test", "macro", "f1", "high"),
+            "metrics.json: damaged",
+        ),
+        (lambda run: change(run, "metrics.json", "splits", "test", "images", []), "metrics.json: damaged"),
+        (lambda run: change(run, "config.json", "options", 3), "config.json: damaged"),
+        (lambda run: change(run, "config.json", "paper", ["ragab2022"]), "config.json: damaged"),
         (lambda run: (run / "metrics.json").unlink(), "the run is not finished"),
         (lambda run: damage(run, "history.csv", ""), "history.csv: not a readable table"),
         (lambda run: (run / "split.csv").unlink(), "split.csv: not a readable table"),
@@ -258,6 +276,11 @@ def damage(run, name, text):
         "config-list",
         "metrics-cut",
         "metrics-empty",
+        "metrics-deep",
+        "metrics-word",
+        "metrics-list",
+        "options-number",
+        "paper-list",
         "unfinished",
         "history",
         "split",
@@ -265,9 +288,9 @@ def damage(run, name, text):
         "gone",
     ],
 )
-def test_what_is_no_finished_run_is_one_line(change, culprit, shelf, tmp_path, capsys):
+def test_what_is_no_finished_run_is_one_line(break_it, culprit, shelf, tmp_path, capsys):
     run = shutil.copytree(shelf / "sound", tmp_path / "run")
-    change(run)
+    break_it(run)
     assert main(["report", str(run), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert culprit in error

@@ -45,7 +45,9 @@ class HarnessError(Exception):
     """The harness itself failed: its target is named, and what the process printed last."""
 
 
-def run(inputs, seed, folder, *, module="fuzz_targets", groups=None, only=None, limit=LIMIT_SECONDS):
+def run(
+    inputs, seed, folder, *, module="fuzz_targets", groups=None, only=None, limit=LIMIT_SECONDS, say=None
+):
     """Fuzz.
 
     Parameters
@@ -61,6 +63,8 @@ def run(inputs, seed, folder, *, module="fuzz_targets", groups=None, only=None, 
         The groups of targets, or the targets; default all.
     limit : float
         Seconds an input may take.
+    say : callable, optional
+        Called with the tallies of each group as soon as it is done.
 
     Returns
     -------
@@ -74,6 +78,8 @@ def run(inputs, seed, folder, *, module="fuzz_targets", groups=None, only=None, 
         left = [[name, 0, jobs[name]] for name, target in targets.items() if target.group == group]
         while left:
             left = _Watch(module, seed, Path(folder), left, tallies, limit).watch()
+        if say:
+            say({name: tally for name, tally in tallies.items() if targets[name].group == group})
     return tallies
 
 
@@ -189,12 +195,13 @@ def table(tallies):
     lines = [
         f"{name:<16}{tally.inputs:>8}{tally.read:>8}{tally.refused:>9}{len(tally.findings):>10}"
         f"{tally.slowest:>12.0f}{tally.peak:>10.0f}"
-        for name, tally in [*tallies.items(), ("in all", _in_all(tallies))]
+        for name, tally in tallies.items()
     ]
     return "\n".join([head, *lines])
 
 
-def _in_all(tallies):
+def in_all(tallies):
+    """Return one tally of all."""
     every = list(tallies.values())
     return Tally(
         sum(tally.inputs for tally in every),
@@ -223,11 +230,14 @@ def main():
             "fuzz_targets", args.seed, folder, [[name, number, number + 1]], tallies, LIMIT_SECONDS
         ).watch()
     else:
-        tallies = run(args.inputs, args.seed, folder, only=args.only.split(",") if args.only else None)
-    print(table(tallies))
-    for finding in _in_all(tallies).findings:
+        only = args.only.split(",") if args.only else None
+        tallies = run(
+            args.inputs, args.seed, folder, only=only, say=lambda part: print(table(part), flush=True)
+        )
+    print(table({"in all": in_all(tallies)}))
+    for finding in in_all(tallies).findings:
         print(json.dumps(finding))
-    sys.exit(1 if _in_all(tallies).findings else 0)
+    sys.exit(1 if in_all(tallies).findings else 0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def fuzz():
 
 def _judged(fuzz, tallies, capsys):
     with capsys.disabled():
-        print(f"\n{fuzz.table(tallies)}")
+        print(f"\n{fuzz.table(tallies | {'in all': fuzz.in_all(tallies)})}")
     assert not [finding for tally in tallies.values() for finding in tally.findings]
     for name, tally in tallies.items():
         assert tally.read + tally.refused == tally.inputs, name

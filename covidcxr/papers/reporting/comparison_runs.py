@@ -1,7 +1,9 @@
 """Read what runs and evaluations left behind, for a report over several of them."""
 
+import math
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import pandas as pd
@@ -301,7 +303,12 @@ def _table(path, remedy, dtype=str):
 def _check_measures(table):
     """Raise `ValueError` or `TypeError` where a figure that is compared and drawn is no number."""
     for column in ("value", "low", "high", "images", "patients"):
-        pd.to_numeric(table[column])
+        odd = [value for value in table[column] if value is not None and not isinstance(value, Real)]
+        if odd:
+            raise TypeError(f"{column} is {odd[0]!r}")
+    for column in ("images", "patients"):
+        if not all(map(math.isfinite, table[column])):
+            raise ValueError(f"{column} is no number")
 
 
 def _reason(error):
