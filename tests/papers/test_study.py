@@ -128,3 +128,21 @@ def test_in_python_a_run_of_several_gives_them_together(builds):
     assert set(result.metrics) == {"B10-tiny", "B10-third"}
     assert result.model("B10-third").count_params() == 98
     assert "Table 1" in result._repr_html_()
+
+
+@pytest.mark.slow
+def test_a_finished_model_whose_file_was_damaged_since_is_named(builds, capsys):
+    assert train("--out", "run") == 0
+    for name, content in (
+        ("history.csv", ""),
+        ("metrics.json", "[" * 900 + "]" * 900),
+        ("metrics.json", "[]"),
+    ):
+        path = Path("run/models/B10-second") / name
+        whole = path.read_bytes()
+        path.write_text(content)
+        assert main(["train", "ragab2022", "--resume", "--out", "run"]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "B10-second: a file of this finished model is damaged" in error
+        path.write_bytes(whole)
+    assert main(["train", "ragab2022", "--resume", "--out", "run"]) == 0
