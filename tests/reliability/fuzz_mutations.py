@@ -4,6 +4,7 @@ Every function takes a NumPy generator, the bytes to damage and the valid bytes 
 bytes. Nothing else decides the result, so that one input can be made again alone.
 """
 
+import copy
 import csv
 import io
 import json
@@ -313,14 +314,15 @@ def _slots(node):
         yield from _slots(value)
 
 
+# Copies: what an input is changed into must not live on in the next one.
 def _changed_json(rng, value):
     slots = list(_slots(value))
     if not slots or rng.random() < 0.02:
-        return one_of(rng, (*ODD_JSON, _DEEP))
+        return copy.deepcopy(one_of(rng, (*ODD_JSON, _DEEP)))
     holder, key = one_of(rng, slots)
     way = rng.random()
     if way < 0.6:
-        holder[key] = one_of(rng, (*ODD_JSON, _DEEP))
+        holder[key] = copy.deepcopy(one_of(rng, (*ODD_JSON, _DEEP)))
     elif way < 0.75:
         del holder[key]
     elif way < 0.9:
@@ -329,5 +331,5 @@ def _changed_json(rng, value):
     elif isinstance(holder, dict):
         holder[str(one_of(rng, ODD_CELLS))] = holder.pop(key)
     else:
-        holder[key] = [holder[key]] * 3
+        holder[key] = [copy.deepcopy(holder[key]) for _ in range(3)]
     return value
