@@ -131,7 +131,9 @@ def _is_subclass(module, name, parent):
 
 def _foreign(entry):
     """Return the names of what an entry asks for that is neither Keras' nor ours, ``""`` if there is nothing."""
-    module, registered = entry.get("module"), entry.get("registered_name")
+    # What is no text is no name of ours either.
+    named = (entry.get("module"), entry.get("registered_name"))
+    module, registered = (value if value is None else str(value) for value in named)
     if entry["class_name"] == "function":
         ours = module in _FUNCTION_MODULES
         own_name = entry.get("config")

@@ -203,6 +203,17 @@ def test_descriptions_that_ask_too_much(model, change, message):
     refused(model, message)
 
 
+@pytest.mark.parametrize("place", ["module", "registered_name"])
+@pytest.mark.parametrize("kind", ["Dense", "function"])
+def test_names_that_are_no_text_are_refused(place, kind):
+    entry = {
+        "class_name": "Dense",
+        "config": {"activation": {"class_name": kind, "config": "relu", place: {"a": 1}}},
+    }
+    with pytest.raises(ModelError, match="asks for code from"):
+        description.check("x.keras", entry)
+
+
 @pytest.mark.parametrize(
     ("class_name", "size"), [("LocalResponseNormalization", 2**23 + 1), ("AdaptiveAveragePooling2D", 2**23)]
 )
