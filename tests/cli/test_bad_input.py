@@ -282,7 +282,8 @@ def test_tables_that_can_be_read_are(shelf, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "run" / "split.csv")) == 40
     left_out = pd.read_csv(tmp_path / "run" / "exclusions.csv")
-    assert list(left_out["path"].str[:8]) == ["=HYPERLI", "x" * 8, "covid19"]
+    # With the apostrophe that keeps a spreadsheet from running it.
+    assert list(left_out["path"].str[:8]) == ["'=HYPERL", "x" * 8, "covid19"]
 
 
 @POSIX
@@ -587,7 +588,7 @@ def test_imagenet_weights_without_a_network_end_at_once(
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
     begun = time.monotonic()
-    line = refused("neither in", *training(shelf / "data", tmp_path / "run", "--weights", "imagenet"))
+    line = refused("cannot be fetched", *training(shelf / "data", tmp_path / "run", "--weights", "imagenet"))
     assert time.monotonic() - begun < 15
     assert "--weights none" in line
 
