@@ -33,7 +33,7 @@ opening = matrix.opening
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.skipif(os.name != "posix", reason="kills process groups as POSIX does")
 def test_whatever_is_killed_leaves_whole_files_and_ends_as_the_uninterrupted(tmp_path, record_property):
-    kills = int(os.environ.get("COVIDCXR_KILLS", 20))
+    kills = int(os.environ.get("COVIDCXR_KILLS", 11))
     seed = int(os.environ.get("COVIDCXR_SEED", 0))
     summary = matrix.Matrix(tmp_path, seed).run(kills)
     for number, line in enumerate(summary.lines()):

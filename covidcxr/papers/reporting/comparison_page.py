@@ -85,9 +85,7 @@ def check(out, beside=()):
     atomic.check_folder(out)
     with atomic.output_errors(out):
         names = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
-    foreign = [
-        name for name in names if name not in {*_written(), *beside} and not atomic.is_leftover(name)
-    ]
+    foreign = [name for name in names if name not in {*_written(), *beside} and not atomic.is_leftover(name)]
     if run_folder.CONFIG in names or foreign:
         raise OutputError(
             f"{out}: holds other files ({foreign[0]}); choose an empty or new folder with --out"
